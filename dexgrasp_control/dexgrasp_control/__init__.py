@@ -1,0 +1,1 @@
+"""Trajectories in; motion on hardware out; supervision and the clear-the-table behaviour."""

@@ -1,0 +1,1 @@
+"""Sensor frames in; restored depth and point clouds out."""

@@ -1,0 +1,1 @@
+"""Point cloud in; ranked grasps and arm-hand trajectories out."""
