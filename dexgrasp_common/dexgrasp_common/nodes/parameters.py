@@ -30,7 +30,9 @@ def declare(node: Node, config: type[Config]) -> Config:
         bounds = spec.metadata.get("range")
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         if bounds is not None and isinstance(default, float):
-            descriptor.floating_point_range = [FloatingPointRange(from_value=float(bounds[0]), to_value=float(bounds[1]))]
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(bounds[0]), to_value=float(bounds[1]))
+            ]
         elif bounds is not None:
             descriptor.integer_range = [IntegerRange(from_value=int(bounds[0]), to_value=int(bounds[1]))]
         try:

@@ -1,0 +1,52 @@
+"""Fixtures that every package's tests share."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# One thread per process: tests, nodes and simulators run side by side, and BLAS threads only get in their way.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+_domains = itertools.cycle(range(1, 100))
+_addresses = itertools.cycle(range(2, 250))
+
+
+@pytest.fixture
+def ros_domain(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A ROS_DOMAIN_ID of the test's own, also set in the environment, so that nodes of two tests never meet."""
+    domain = next(_domains)
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    return domain
+
+
+@pytest.fixture
+def loopback_ip() -> str:
+    """A loopback address of the test's own, for emulated controllers whose ports are fixed."""
+    return f"127.0.0.{next(_addresses)}"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with meshes and real depth captures; the test is skipped where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no development data at {folder}: real captures and meshes are not part of the repository")
+    return folder
+
+
+@pytest.fixture
+def ros_context(ros_domain: int) -> Iterator[None]:
+    """rclpy, initialised for this test alone in this process."""
+    import rclpy
+
+    rclpy.init(domain_id=ros_domain)
+    yield
+    rclpy.try_shutdown()
