@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from dexgrasp_common.errors import DexgraspError
+from numpy.typing import ArrayLike, NDArray
 
 
 class SimError(DexgraspError):
