@@ -12,5 +12,10 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/" + package]),
         ("share/" + package, ["package.xml"]),
     ],
-    entry_points={"console_scripts": ["depth_capture = dexgrasp_perception.nodes.depth_capture:main", "depth_restoration = dexgrasp_perception.nodes.depth_restoration:main", ]},
+    entry_points={
+        "console_scripts": [
+            "depth_capture = dexgrasp_perception.nodes.depth_capture:main",
+            "depth_restoration = dexgrasp_perception.nodes.depth_restoration:main",
+        ]
+    },
 )
