@@ -1,0 +1,43 @@
+"""ros2 launch dexgrasp bringup.launch.py [argument:=value ...]: the nodes of dexgrasp.nodes, with its arguments."""
+
+from dataclasses import fields
+
+from dexgrasp.nodes import Arguments, parameter_files, parse, rviz_command, selected
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription
+
+
+def start_nodes(context: LaunchContext) -> list:
+    arguments = parse({item.name: LaunchConfiguration(item.name).perform(context) for item in fields(Arguments)})
+    files = [str(path) for path in parameter_files(arguments)]
+    actions = [
+        Node(
+            package=node.package,
+            executable=node.executable,
+            name=node.executable,
+            parameters=[*files, node.parameters(arguments)],
+            arguments=["--ros-args", "--log-level", arguments.log_level],
+            output="screen",
+            emulate_tty=True,
+            on_exit=Shutdown(reason=f"{node.executable} ended"),
+        )
+        for node in selected(arguments)
+    ]
+    if arguments.use_rviz:
+        actions.append(ExecuteProcess(cmd=rviz_command(), output="log"))
+    return actions
+
+
+def generate_launch_description() -> LaunchDescription:
+    declared = [
+        DeclareLaunchArgument(
+            item.name,
+            default_value=str(item.default).lower() if isinstance(item.default, bool) else item.default,
+            description=item.metadata["help"],
+        )
+        for item in fields(Arguments)
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start_nodes)])
