@@ -7,7 +7,6 @@ objects that a planner would call collisions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
