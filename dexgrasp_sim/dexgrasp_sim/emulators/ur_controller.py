@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-
 from dexgrasp_sim.emulators import ur_dashboard
 from dexgrasp_sim.emulators.ur_motion import Deceleration, Setpoint
 from dexgrasp_sim.emulators.ur_rtde_server import ProtocolError, RtdeSession
