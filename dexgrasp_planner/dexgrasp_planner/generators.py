@@ -1,0 +1,185 @@
+"""What every grasp generator takes and gives, and the registry of those there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import ClassVar, Protocol
+
+import numpy as np
+from dexgrasp_common.registry import Backend, Registry
+from dexgrasp_common.transforms import apply
+from dexgrasp_description import GraspSet
+from numpy.typing import NDArray
+
+from dexgrasp_planner.errors import PlannerError
+
+
+class GenerateError(PlannerError):
+    """No grasps were generated. Codes are those of GenerateGrasp.action."""
+
+    code: ClassVar[int] = 199
+
+
+class InvalidGenerateGoalError(GenerateError):
+    """A number in the request lies outside what the generator can do."""
+
+    code: ClassVar[int] = 100
+
+
+class UnknownGeneratorError(GenerateError):
+    """No generator has that name."""
+
+    code: ClassVar[int] = 101
+
+
+class GeneratorUnavailableError(GenerateError):
+    """The generator exists, but cannot run here or not for this hand."""
+
+    code: ClassVar[int] = 102
+
+
+class NoCloudError(GenerateError):
+    """No fresh point cloud came in before the deadline."""
+
+    code: ClassVar[int] = 103
+
+
+class EmptyCloudError(GenerateError):
+    """The cloud has no points at all."""
+
+    code: ClassVar[int] = 104
+
+
+class InvalidCloudError(GenerateError):
+    """The cloud has points, but no finite xyz."""
+
+    code: ClassVar[int] = 105
+
+
+class CloudFrameError(GenerateError):
+    """The cloud is in a frame that nothing is known about."""
+
+    code: ClassVar[int] = 106
+
+
+class NoObjectsError(GenerateError):
+    """Nothing stands on the table."""
+
+    code: ClassVar[int] = 107
+
+
+class NoGraspsError(GenerateError):
+    """There are objects, but no proposed grasp survived the filters."""
+
+    code: ClassVar[int] = 108
+
+
+class GenerationCancelledError(GenerateError):
+    """The caller cancelled between two stages."""
+
+    code: ClassVar[int] = 109
+
+
+class Stage(IntEnum):
+    """Stages of a generation; the numbers of GenerateGrasp's feedback."""
+
+    PREPARE = 1
+    GENERATE = 2
+    FILTER = 3
+    RANK = 4
+
+
+@dataclass(frozen=True)
+class SceneCloud:
+    """One view of a scene.
+
+    Attributes:
+        points: array (N, 3) [m], camera frame; rows that are not finite count as missing.
+        world_T_camera: array (4, 4); the support plane is z = 0 of `world`, its normal is up.
+        area: Where objects may be taken from, `(x0, x1, y0, y1)` in world [m]; None: wherever points are.
+    """
+
+    points: NDArray[np.floating]
+    world_T_camera: NDArray[np.float64]
+    area: tuple[float, float, float, float] | None = None
+
+    def world_points(self) -> NDArray[np.float32]:
+        """The finite points (M, 3), float32 [m], in world.
+
+        Raises:
+            EmptyCloudError: The cloud has no points.
+            InvalidCloudError: Not an (N, 3) array, or no point is finite.
+        """
+        points = np.asarray(self.points)
+        if points.size == 0:
+            raise EmptyCloudError("The cloud has no points. Send one with at least the objects and the table in view.")
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise InvalidCloudError(f"A cloud is an array of shape (N, 3); got {points.shape}.")
+        finite = points[np.isfinite(points).all(axis=1)]
+        if not len(finite):
+            raise InvalidCloudError(f"None of the {len(points)} points is finite: the depth image holds no measurement.")
+        return apply(self.world_T_camera, finite.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Outcome of one generation.
+
+    Attributes:
+        grasps: Best first, in world, clear of the cloud and the support plane.
+        candidates: How many were proposed before the collision filter.
+        stage_ms: Wall time of each stage, by its lower-case name [ms].
+    """
+
+    grasps: GraspSet
+    candidates: int
+    stage_ms: dict[str, float] = field(default_factory=dict)
+
+
+def _no_progress(stage: Stage) -> None:
+    """Default progress callback."""
+
+
+def _never_cancelled() -> bool:
+    """Default cancel callback."""
+    return False
+
+
+class GraspGenerator(Protocol):
+    """Proposes grasps of one hand; made once, called often, from one thread at a time."""
+
+    def generate(
+        self,
+        scene: SceneCloud,
+        max_grasps: int,
+        seed: int,
+        progress: Callable[[Stage], None] = _no_progress,
+        cancelled: Callable[[], bool] = _never_cancelled,
+    ) -> Generation:
+        """Ranked grasps of the scene; the same scene and seed give the same grasps.
+
+        Args:
+            scene: What the camera sees.
+            max_grasps: At most this many.
+            seed: Of every random choice.
+            progress: Called at the start of each stage.
+            cancelled: Asked between stages and inside long ones.
+
+        Raises:
+            GenerateError: Bad cloud, nothing to grasp, no grasp found, or cancelled.
+        """
+        ...
+
+
+GRASP_GENERATORS = Registry(
+    "grasp generator",
+    {
+        "heuristic": Backend(
+            "dexgrasp_planner.heuristic:HeuristicGenerator",
+            summary="enveloping grasps from local geometry, fingers closed on the completed cloud",
+        )
+    },
+    default="heuristic",
+)
