@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from dexgrasp_perception.errors import DepthError
 
 if TYPE_CHECKING:
-    from dexgrasp_description.camera import CameraIntrinsics
+    from dexgrasp_description import CameraIntrinsics
 
 CROP_MARGIN = 0.02  # added to every side of the objects' box [m]; DexGraspNet 2.0
 CLOUD_SIZE = 40_000  # points that the generator is given; DexGraspNet 2.0

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
-from dexgrasp_description.camera import CameraIntrinsics
+from dexgrasp_description import CameraIntrinsics
 from numpy.typing import NDArray
 
 from dexgrasp_perception.errors import DepthError, IntrinsicsError

@@ -14,7 +14,7 @@ from dexgrasp_perception.errors import TableError
 from dexgrasp_perception.table import Plane, find_table, points_on_objects
 
 if TYPE_CHECKING:
-    from dexgrasp_description.camera import CameraIntrinsics
+    from dexgrasp_description import CameraIntrinsics
 
 
 @dataclass(frozen=True)

@@ -15,53 +15,35 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from dexgrasp_common.errors import DexgraspError
+from dexgrasp_common.images import ENCODINGS, MessageError, image_pixels
 from dexgrasp_common.transforms import from_xyz_quat, to_xyz_quat
 
-_ENCODINGS: dict[str, tuple[type[np.generic], int]] = {
-    "mono8": (np.uint8, 1),
-    "8UC1": (np.uint8, 1),
-    "16UC1": (np.uint16, 1),
-    "mono16": (np.uint16, 1),
-    "32FC1": (np.float32, 1),
-    "rgb8": (np.uint8, 3),
-    "bgr8": (np.uint8, 3),
-}
+# An installed ROS 2 usually brings cv_bridge. One built against another numpy fails while it is imported.
+try:
+    from cv_bridge import CvBridge
 
-
-class MessageError(DexgraspError):
-    """A message whose contents contradict its own description."""
+    _BRIDGE = CvBridge()
+except (ImportError, AttributeError):
+    _BRIDGE = None
 
 
 def image_to_array(image: Image) -> NDArray[np.generic]:
-    """(H, W) or (H, W, C) array in native byte order; a view of the message where there is nothing to convert.
+    """(H, W) or (H, W, C) array in native byte order, by cv_bridge where it can be imported, else by `image_pixels`.
 
     Raises:
         MessageError: Unsupported encoding, or fewer bytes than step and height promise.
     """
-    try:
-        scalar, channels = _ENCODINGS[image.encoding]
-    except KeyError:
-        raise MessageError(
-            f"Image encoding {image.encoding!r} is not supported. Supported: {', '.join(sorted(_ENCODINGS))}."
-        ) from None
-    dtype = np.dtype(scalar).newbyteorder(">" if image.is_bigendian else "<")
-    row = image.width * channels * dtype.itemsize
-    if image.step < row or len(image.data) < image.step * image.height:
-        raise MessageError(
-            f"A {image.width}x{image.height} {image.encoding} image needs {row} bytes a row and "
-            f"{image.height} rows; the message has step {image.step} and {len(image.data)} bytes."
-        )
-    rows = np.frombuffer(image.data, np.uint8, image.step * image.height).reshape(image.height, image.step)[:, :row]
-    pixels = rows.view(dtype) if image.step == row else np.ascontiguousarray(rows).view(dtype)
-    if not dtype.isnative:
-        pixels = pixels.astype(dtype.newbyteorder("="))
-    return pixels.reshape(image.height, image.width, channels) if channels > 1 else pixels
+    pixels = image_pixels(image)
+    if _BRIDGE is None:
+        return pixels
+    converted = _BRIDGE.imgmsg_to_cv2(image, "passthrough")
+    # PyPI has a package of the same name for ROS 1 that cuts 16 bits down to 8.
+    return converted if converted.dtype == pixels.dtype else pixels
 
 
 def array_to_image(pixels: NDArray[np.generic], encoding: str, header: Header) -> Image:
     """Image message from an (H, W) or (H, W, C) array of the encoding's own type."""
-    scalar, channels = _ENCODINGS[encoding]
+    scalar, channels = ENCODINGS[encoding]
     if pixels.dtype != scalar or (pixels.shape[2:] or (1,)) != (channels,):
         raise MessageError(
             f"Encoding {encoding!r} needs {np.dtype(scalar)} with {channels} channel(s); "
