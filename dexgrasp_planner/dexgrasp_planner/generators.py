@@ -10,9 +10,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 from dexgrasp_common.registry import Backend, Registry
 from dexgrasp_common.transforms import apply
-from dexgrasp_description import GraspSet
 from numpy.typing import NDArray
 
+from dexgrasp_description import GraspSet
 from dexgrasp_planner.errors import PlannerError
 
 
@@ -119,7 +119,9 @@ class SceneCloud:
             raise InvalidCloudError(f"A cloud is an array of shape (N, 3); got {points.shape}.")
         finite = points[np.isfinite(points).all(axis=1)]
         if not len(finite):
-            raise InvalidCloudError(f"None of the {len(points)} points is finite: the depth image holds no measurement.")
+            raise InvalidCloudError(
+                f"None of the {len(points)} points is finite: the depth image holds no measurement."
+            )
         return apply(self.world_T_camera, finite.astype(np.float32))
 
 

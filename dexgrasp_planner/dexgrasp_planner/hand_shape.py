@@ -1,0 +1,59 @@
+"""Points on a hand's surface that move with its joints, for look-ups in a scene's distance field."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from dexgrasp_description.kinematics import ForwardKinematics
+from numpy.typing import NDArray
+
+from dexgrasp_description import HandModel
+
+
+class HandPoints:
+    """A set of points fixed to the links of a hand.
+
+    Attributes:
+        links: Names of the links that carry points.
+        link_of_point: tensor (P,), index into `links`.
+        moves: bool tensor (L, D), whether a joint moves a link.
+    """
+
+    def __init__(self, hand: HandModel, points: dict[str, NDArray[np.floating]]) -> None:
+        self._fk = ForwardKinematics(hand, dtype=torch.float32)
+        self.links = tuple(link for link, rows in points.items() if len(rows))
+        self._slices: list[slice] = []
+        start = 0
+        for link in self.links:
+            self._slices.append(slice(start, start + len(points[link])))
+            start += len(points[link])
+        self._local = [torch.tensor(np.asarray(points[link]), dtype=torch.float32) for link in self.links]
+        self.link_of_point = torch.cat([torch.full((len(rows),), i) for i, rows in enumerate(self._local)])
+        self.moves = self._moving_joints(hand)
+
+    def __len__(self) -> int:
+        return len(self.link_of_point)
+
+    def in_palm(self, q: torch.Tensor) -> torch.Tensor:
+        """Points (N, P, 3) [m], palm frame, at postures (N, D), float32 [rad]."""
+        poses = self._fk.link_poses(q)
+        placed = torch.empty(len(q), len(self), 3)
+        for link, rows, local in zip(self.links, self._slices, self._local, strict=True):
+            placed[:, rows] = local @ poses[link][:, :3, :3].transpose(1, 2) + poses[link][:, None, :3, 3]
+        return placed
+
+    def in_world(self, world_T_palm: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        """Points (N, P, 3) [m], world frame, for palms (N, 4, 4) and postures (N, D)."""
+        return self.in_palm(q) @ world_T_palm[:, :3, :3].transpose(1, 2) + world_T_palm[:, None, :3, 3]
+
+    def per_link(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Smallest value of each link's points and which point has it: (N, P) to two (N, L)."""
+        lowest = [values[:, rows].min(dim=1) for rows in self._slices]
+        offsets = torch.tensor([rows.start for rows in self._slices])
+        return torch.stack([low.values for low in lowest], 1), torch.stack([low.indices for low in lowest], 1) + offsets
+
+    def _moving_joints(self, hand: HandModel) -> torch.Tensor:
+        middle = torch.as_tensor(0.4 * hand.lower + 0.6 * hand.upper, dtype=torch.float32)
+        nudged = torch.cat([middle[None], middle + 0.1 * torch.eye(len(middle))])
+        poses = self._fk.link_poses(nudged)
+        return torch.stack([(poses[link][1:] - poses[link][:1]).abs().amax((1, 2)) > 1e-4 for link in self.links])

@@ -1,0 +1,259 @@
+"""Enveloping grasps from local geometry: propose palms, close the fingers on the completed cloud, keep what opposes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dexgrasp_description import GraspSet, HandModel
+from dexgrasp_planner import closing, opposition
+from dexgrasp_planner.generators import (
+    Generation,
+    GenerationCancelledError,
+    InvalidGenerateGoalError,
+    NoGraspsError,
+    SceneCloud,
+    Stage,
+    _never_cancelled,
+    _no_progress,
+)
+from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
+from dexgrasp_planner.hand_shape import HandPoints
+from dexgrasp_planner.postures import PostureRules, approach_directions
+from dexgrasp_planner.preshapes import load_preshapes
+from dexgrasp_planner.proposals import HandCentre, ProposalConfig, Proposals, joined, perturbed, propose
+from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+
+
+@dataclass(frozen=True)
+class HeuristicConfig:
+    """Sizes of the search and weights of the score.
+
+    Attributes:
+        completion: How the cloud is completed.
+        proposals: How palms are proposed.
+        clearance: What counts as clear.
+        friction: Coefficient that the opposition score assumes.
+        parents: Best grasps of the first round that are varied in the second.
+        copies: Variations of each.
+        filtered: Best grasps that the collision filter looks at.
+        apart: Two grasps nearer than this, in palm position plus `TURN_ARM` times their angle, are one [m].
+    """
+
+    completion: FieldConfig = field(default_factory=FieldConfig)
+    proposals: ProposalConfig = field(default_factory=ProposalConfig)
+    clearance: ClearanceConfig = field(default_factory=ClearanceConfig)
+    friction: float = 0.5
+    parents: int = 150
+    copies: int = 5
+    filtered: int = 500
+    apart: float = 0.020
+
+
+TURN_ARM = 0.05  # what turning the palm by one radian counts [m]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Closed grasps with their scores; arrays of equal length N."""
+
+    proposals: Proposals
+    grasp: NDArray[np.float64]
+    score: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def __getitem__(self, chosen: NDArray) -> Scored:
+        return Scored(self.proposals[chosen], self.grasp[chosen], self.score[chosen])
+
+
+class HeuristicGenerator:
+    """The floor that learned generators must beat."""
+
+    def __init__(self, hand: HandModel, config: HeuristicConfig | None = None) -> None:
+        self._hand = hand
+        self._config = config or HeuristicConfig()
+        self._preshapes = load_preshapes(hand)
+        self._clearance = HandClearance(hand, self._config.clearance)
+        self._contacts = HandPoints(hand, {link: points for link, (points, _) in hand.contact_points.items()})
+        self._rules = PostureRules(hand)
+        self._centre = HandCentre(hand, self._preshapes, self._clearance.palm_points)
+        self._finger_of_link = self._fingers()
+
+    def generate(
+        self,
+        scene: SceneCloud,
+        max_grasps: int,
+        seed: int,
+        progress: Callable[[Stage], None] = _no_progress,
+        cancelled: Callable[[], bool] = _never_cancelled,
+    ) -> Generation:
+        """See `GraspGenerator.generate`."""
+        if max_grasps < 1:
+            raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
+        config, rng = self._config, np.random.default_rng(seed)
+        watch = _Stages(progress, cancelled)
+        watch.enter(Stage.PREPARE)
+        points, clusters = segment(scene.world_points(), config.completion, scene.area)
+        space = SceneField(points, clusters, config.completion)
+        watch.enter(Stage.GENERATE)
+        limits = (self._hand.lower, self._hand.upper)
+        proposals = propose(clusters, self._centre, self._preshapes, limits, rng, config.proposals)
+        first = self._closed(proposals, space)
+        watch.check()
+        best = first[_spread_over_targets(first, config.parents)]
+        varied = perturbed(best.proposals, config.copies, limits, self._preshapes.jitter, rng)
+        second = self._closed(varied, space)
+        found = _both(first, second)
+        candidates = len(found)
+        if not candidates:
+            raise NoGraspsError("No closing of the fingers opposed thumb and fingers on an object: too large, or flat?")
+        watch.enter(Stage.FILTER)
+        found = found[_spread_over_targets(found, config.filtered)]
+        pregrasp, squeeze = self._rules.opened(found.grasp), self._rules.squeezed(found.grasp)
+        clear = self._clearance.approach_is_clear(space, found.proposals.world_T_palm, pregrasp, found.grasp)
+        if not clear.any():
+            raise NoGraspsError(f"All {candidates} grasps would touch the support or a neighbour of their object.")
+        watch.enter(Stage.RANK)
+        found, pregrasp, squeeze = found[clear], pregrasp[clear], squeeze[clear]
+        order = self._distinct(found, max_grasps)
+        watch.finish()
+        chosen = found[order]
+        nothing = np.full(len(order), np.nan)
+        grasps = GraspSet(
+            hand=self._hand.name,
+            world_T_palm=chosen.proposals.world_T_palm,
+            pregrasp=pregrasp[order],
+            grasp=chosen.grasp,
+            squeeze=squeeze[order],
+            score=chosen.score,
+            log_likelihood=nothing,
+            graspness=nothing,
+            seed_point=chosen.proposals.seed_point,
+        )
+        return Generation(grasps, candidates, watch.milliseconds)
+
+    def _closed(self, proposals: Proposals, space: SceneField) -> Scored:
+        """Proposals whose palm and opened fingers are clear and whose closed fingers oppose, with scores."""
+        palm = torch.as_tensor(proposals.world_T_palm, dtype=torch.float32)
+        start = torch.as_tensor(proposals.start, dtype=torch.float32)
+        free = self._clearance.palm_is_clear(space, palm, start)
+        kept = torch.nonzero(free)[:, 0]
+        free = self._clearance.is_clear(space, palm[kept], start[kept])
+        kept = kept[free]
+        proposals = proposals[kept.numpy()]
+        if not len(kept):
+            return Scored(proposals, proposals.start, np.zeros(0))
+        end = torch.as_tensor(proposals.end, dtype=torch.float32)
+        closure = closing.close(self._contacts, space, palm[kept], start[kept], end)
+        owner = space.owner(closure.points.reshape(-1, 3).numpy()).reshape(closure.touches.shape)
+        on_target = torch.as_tensor(owner == proposals.target[:, None]) & closure.touches
+        on_other = (closure.touches & ~on_target).any(dim=1)
+        thumb = on_target[:, self._finger_of_link == self._centre.opposing].any(dim=1)
+        others = [
+            on_target[:, self._finger_of_link == finger].any(dim=1)
+            for finger in range(len(self._hand.fingertips))
+            if finger != self._centre.opposing
+        ]
+        fingers = torch.stack(others, dim=1).sum(dim=1)
+        good = thumb & (fingers >= 1) & ~on_other & (closure.lowest > self._config.clearance.table_margin)
+        rows = torch.nonzero(good)[:, 0]
+        if not len(rows):
+            return Scored(proposals[rows.numpy()], proposals.start[rows.numpy()], np.zeros(0))
+        chosen = proposals[rows.numpy()]
+        score = self._score(closure, on_target, rows, chosen)
+        return Scored(chosen, closure.q[rows].double().numpy(), score)
+
+    def _score(
+        self, closure: closing.Closure, on_target: torch.Tensor, rows: torch.Tensor, proposals: Proposals
+    ) -> NDArray[np.float64]:
+        active = on_target[rows]
+        centre = torch.as_tensor(proposals.centre, dtype=torch.float32)
+        residual = opposition.holding_residual(
+            closure.points[rows], closure.forces[rows], active, centre, self._config.friction
+        )
+        weight = active.float()[..., None]
+        contact = (weight * closure.points[rows]).sum(1) / weight.sum(1).clamp_min(1.0)
+        offset = (contact[:, :2] - centre[:, :2]).norm(dim=1)
+        approach = approach_directions(proposals.world_T_palm, self._hand.approach_axis)
+        tilt = np.arccos(np.clip(-approach[:, 2], -1.0, 1.0))
+        score = -2.0 * residual + 0.08 * active.sum(1) - 8.0 * offset
+        return score.double().numpy() - 0.5 * tilt**2
+
+    def _distinct(self, found: Scored, count: int) -> NDArray[np.intp]:
+        """Indices of the best, no two of them nearly the same palm pose."""
+        order = np.argsort(-found.score, kind="stable")
+        position = found.proposals.world_T_palm[:, :3, 3]
+        rotation = found.proposals.world_T_palm[:, :3, :3]
+        kept: list[int] = []
+        for index in order:
+            if len(kept) == count:
+                break
+            if kept:
+                trace = np.einsum("kij,ij->k", rotation[kept], rotation[index])
+                angle = np.arccos(np.clip(0.5 * (trace - 1.0), -1.0, 1.0))
+                apart = np.linalg.norm(position[kept] - position[index], axis=1) + TURN_ARM * angle
+                if apart.min() < self._config.apart:
+                    continue
+            kept.append(int(index))
+        return np.array(kept, dtype=int)
+
+    def _fingers(self) -> torch.Tensor:
+        """Which fingertip each contact link leads to, (L,); -1 for the palm."""
+        moves = self._contacts.moves
+        links = self._contacts.links
+        finger = torch.full((len(links),), -1)
+        for number, tip in enumerate(self._hand.fingertips):
+            chain = moves[links.index(tip.link)]
+            carried = moves.any(dim=1) & ~(moves & ~chain).any(dim=1)
+            finger[carried] = number
+        return finger
+
+
+class _Stages:
+    """Tells the caller where the generation is, asks whether to go on, and keeps the times."""
+
+    def __init__(self, progress: Callable[[Stage], None], cancelled: Callable[[], bool]) -> None:
+        self._progress, self._cancelled = progress, cancelled
+        self._stage: Stage | None = None
+        self._since = 0.0
+        self.milliseconds: dict[str, float] = {}
+
+    def enter(self, stage: Stage) -> None:
+        self.finish()
+        self.check()
+        self._stage, self._since = stage, time.perf_counter()
+        self._progress(stage)
+
+    def finish(self) -> None:
+        if self._stage is not None:
+            self.milliseconds[self._stage.name.lower()] = 1e3 * (time.perf_counter() - self._since)
+
+    def check(self) -> None:
+        if self._cancelled():
+            raise GenerationCancelledError("The generation was cancelled.")
+
+
+def _both(first: Scored, second: Scored) -> Scored:
+    return Scored(
+        joined([first.proposals, second.proposals]),
+        np.concatenate([first.grasp, second.grasp]),
+        np.concatenate([first.score, second.score]),
+    )
+
+
+def _spread_over_targets(found: Scored, count: int) -> NDArray[np.intp]:
+    """Indices of the best of every target in turn, so that one easy object does not take every place."""
+    order = np.argsort(-found.score, kind="stable")
+    target = found.proposals.target[order]
+    rank = np.zeros(len(order), dtype=int)
+    for value in np.unique(target):
+        members = target == value
+        rank[members] = np.arange(members.sum())
+    return order[np.argsort(rank, kind="stable")[:count]]

@@ -1,0 +1,164 @@
+"""What the camera did not see, completed down to the table, and the distance of every place from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from dexgrasp_planner.generators import NoObjectsError
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """How a cloud becomes a field.
+
+    Attributes:
+        voxel: Edge of a voxel [m].
+        table_height: Points below this belong to the support [m].
+        ceiling: Points above this are not part of the scene (the robot, noise) [m].
+        margin: Free space around the points that the field covers [m].
+        link: Points nearer than this belong to one cluster [m].
+        min_points: A cluster with fewer voxels is noise.
+        max_extent: A cluster longer than this is an obstacle, not an object (walls, the edge of a bin) [m].
+    """
+
+    voxel: float = 0.005
+    table_height: float = 0.010
+    ceiling: float = 0.40
+    margin: float = 0.06
+    link: float = 0.0075
+    min_points: int = 12
+    max_extent: float = 0.34
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Connected points that may be one object or several that touch.
+
+    Attributes:
+        points: array (M, 3) [m], world, one a voxel.
+        is_target: False for what may only be avoided.
+    """
+
+    points: NDArray[np.float32]
+    is_target: bool
+
+
+class SceneField:
+    """Signed distance to the visible hull of a scene: every seen point and everything below it.
+
+    A view from above shows the tops; standing objects mostly are what their tops extruded to the table are. The
+    field is sampled on voxels and expanded to first order in between, so that one look-up gives distance and normal.
+    """
+
+    def __init__(self, points: NDArray[np.float32], clusters: list[Cluster], config: FieldConfig) -> None:
+        voxel = config.voxel
+        lower = np.append(points[:, :2].min(axis=0) - config.margin, -2 * voxel)
+        upper = points.max(axis=0) + config.margin
+        self.clusters = clusters
+        self._origin = lower
+        self._voxel = voxel
+        shape = np.ceil((upper - lower) / voxel).astype(int) + 1
+        occupied = np.zeros(shape, dtype=bool)
+        cells = ((points - lower) / voxel).astype(int)
+        heights = np.full(shape[:2], -1)
+        np.maximum.at(heights, (cells[:, 0], cells[:, 1]), cells[:, 2])
+        holes = heights < 0
+        closed = ndimage.grey_closing(heights, size=3)
+        # Single empty columns between seen ones are gaps of the sampling, not of the object.
+        heights = np.where(holes, closed, heights)
+        occupied = (np.arange(shape[2])[None, None] <= heights[:, :, None]) & (heights > 0)[:, :, None]
+        outside = ndimage.distance_transform_edt(~occupied).astype(np.float32)
+        inside = ndimage.distance_transform_edt(occupied).astype(np.float32)
+        distance = (np.where(occupied, 0.5 - inside, outside - 0.5) * voxel).astype(np.float32)
+        smooth = ndimage.gaussian_filter(distance, 1.0)
+        gradient = np.stack(np.gradient(smooth, voxel), axis=-1)
+        packed = np.concatenate([smooth[..., None], gradient], axis=-1).astype(np.float32)
+        self._packed = torch.from_numpy(packed.reshape(-1, 4))
+        self._shape = torch.tensor(shape)
+        self._strides = torch.tensor([shape[1] * shape[2], shape[2], 1])
+        self._lower = torch.tensor(lower, dtype=torch.float32)
+        owners = [np.full(len(cluster.points), index) for index, cluster in enumerate(clusters)]
+        self._owner = np.concatenate(owners)
+        self._owner_tree = cKDTree(np.concatenate([cluster.points for cluster in clusters])[:, :2])
+
+    def look_up(self, points: torch.Tensor) -> torch.Tensor:
+        """Signed distance [m] and its gradient, (..., 4), at world points (..., 3), float32."""
+        scaled = (points - self._lower) / self._voxel
+        index = torch.minimum(scaled.round().long().clamp_min(0), self._shape - 1)
+        found = self._packed[(index * self._strides).sum(-1)]
+        offset = (scaled - index) * self._voxel
+        away = offset.norm(dim=-1)
+        step = torch.where(away < self._voxel, (found[..., 1:] * offset).sum(-1), away)
+        return torch.cat([(found[..., 0] + step)[..., None], found[..., 1:]], dim=-1)
+
+    def distance(self, points: torch.Tensor) -> torch.Tensor:
+        """Signed distance [m] (...) at world points (..., 3), float32."""
+        return self.look_up(points)[..., 0]
+
+    def owner(self, points: NDArray[np.floating]) -> NDArray[np.intp]:
+        """Index of the cluster whose column is nearest to each world point (M, 3)."""
+        return self._owner[self._owner_tree.query(points[:, :2])[1]]
+
+
+def segment(
+    points: NDArray[np.float32], config: FieldConfig, area: tuple[float, float, float, float] | None
+) -> tuple[NDArray[np.float32], list[Cluster]]:
+    """Points above the support, thinned to one a voxel, and their clusters.
+
+    Args:
+        points: array (N, 3), float32 [m], world.
+        config: Sizes.
+        area: Where targets may be, `(x0, x1, y0, y1)` in world [m]; None: anywhere.
+
+    Raises:
+        NoObjectsError: Nothing that could be a target stands above the support.
+    """
+    above = points[(points[:, 2] > config.table_height) & (points[:, 2] < config.ceiling)]
+    if area is not None:
+        x0, x1, y0, y1 = area
+        reach = 0.15  # what stands farther away is in the way of no grasp inside the area
+        near = (above[:, 0] > x0 - reach) & (above[:, 0] < x1 + reach) & (above[:, 1] > y0 - reach)
+        above = above[near & (above[:, 1] < y1 + reach)]
+    if len(above) < config.min_points:
+        raise NoObjectsError(
+            f"{len(above)} of {len(points)} points stand more than {1000 * config.table_height:.0f} mm above the "
+            "support: there is nothing to grasp, or the camera's pose in the world is wrong."
+        )
+    keys, first, counts = np.unique(
+        np.floor(above / config.voxel).astype(np.int32), axis=0, return_index=True, return_counts=True
+    )
+    thin = above[first]
+    lonely = cKDTree(thin).query(thin, k=min(5, len(thin)))[0][:, -1] > 4 * config.voxel
+    thin = thin[~lonely]
+    labels = _connected(thin, config.link)
+    clusters = []
+    for label in np.unique(labels):
+        members = thin[labels == label]
+        if len(members) < config.min_points:
+            continue
+        extent = np.ptp(members[:, :2], axis=0).max()
+        centre = members[:, :2].mean(axis=0)
+        inside = area is None or (area[0] <= centre[0] <= area[1] and area[2] <= centre[1] <= area[3])
+        clusters.append(Cluster(members, bool(inside and extent < config.max_extent)))
+    if not any(cluster.is_target for cluster in clusters):
+        raise NoObjectsError(
+            f"{len(clusters)} clusters stand above the support, none of them inside the object area "
+            f"{area} and shorter than {config.max_extent} m."
+        )
+    return np.concatenate([cluster.points for cluster in clusters]), clusters
+
+
+def _connected(points: NDArray[np.float32], link: float) -> NDArray[np.intp]:
+    """Label (N,) of the connected component of each point, joined where nearer than `link` [m]."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = cKDTree(points).query_pairs(link, output_type="ndarray")
+    graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(points),) * 2)
+    return connected_components(graph, directed=False)[1]
