@@ -85,7 +85,7 @@ def _run(
 
     reset_scene(session, parsed.seed, parsed.objects)
     reset_stamp = session.node.get_clock().now().nanoseconds
-    cloud.wait(20.0, lambda message: _nanoseconds(message) > reset_stamp)
+    cloud.wait(20.0, lambda message: nanoseconds(message) > reset_stamp)
     first = generate(session, parsed.generator, 0, parsed.seed, 60.0, cancelled)
     first_generate_s = time.monotonic() - start
     print(f"First {len(first.grasps.grasps)} grasps {first_generate_s:.1f} s after start")
@@ -200,5 +200,5 @@ def _default_log(report: Path | None) -> Path:
     return Path(tempfile.mkstemp(prefix="dexgrasp_demo_", suffix=".log")[1])
 
 
-def _nanoseconds(message: PointCloud2) -> int:
+def nanoseconds(message: PointCloud2) -> int:
     return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
