@@ -74,9 +74,7 @@ class GraspSet:
             TypeError: A single number: take `grasps[i : i + 1]`.
         """
         if isinstance(which, (int, np.integer)):
-            raise TypeError(
-                f"A GraspSet is indexed by slices, lists or masks; for one grasp use [{which}:{which} + 1]."
-            )
+            raise TypeError(f"A GraspSet takes slices, lists or masks; for one grasp use [{which} : {which} + 1].")
         index = which if isinstance(which, slice) else np.asarray(which, dtype=None if len(which) else np.int64)
         return GraspSet(self.hand, **{name: getattr(self, name)[index] for name in _SHAPES})
 
