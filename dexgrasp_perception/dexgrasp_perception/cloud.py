@@ -6,7 +6,7 @@ deprojection and crop): integer pixel centres, 64-bit arithmetic in the same ord
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -20,9 +20,7 @@ CROP_MARGIN = 0.02  # added to every side of the objects' box [m]; DexGraspNet 2
 CLOUD_SIZE = 40_000  # points that the generator is given; DexGraspNet 2.0
 
 
-def deproject(
-    depth: NDArray[np.generic], intrinsics: CameraIntrinsics, dtype: DTypeLike = np.float32
-) -> NDArray[np.floating]:
+def deproject(depth: NDArray[Any], intrinsics: CameraIntrinsics, dtype: DTypeLike = np.float32) -> NDArray[np.floating]:
     """Organised cloud (H, W, 3) of a depth image [m], camera optical frame; NaN where the depth is invalid.
 
     `z = d`, `x = (u - cx) z / fx`, `y = (v - cy) z / fy` with integer u, v, in 64 bits and rounded to `dtype` at the
@@ -83,7 +81,7 @@ def workspace_mask(
     points = _in_table_frame(cloud, table_T_camera)
     lower_, upper_ = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
     inside = ((points > lower_ - margin) & (points < upper_ + margin)).all(axis=1)
-    return inside.reshape(cloud.shape[:-1])
+    return np.reshape(inside, cloud.shape[:-1])
 
 
 def sample(

@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
-from dexgrasp_description import CameraIntrinsics
 from numpy.typing import NDArray
 
+from dexgrasp_description import CameraIntrinsics
 from dexgrasp_perception.errors import DepthError, IntrinsicsError
 
 _FORMS = (
@@ -116,7 +116,7 @@ def check_intrinsics(intrinsics: CameraIntrinsics, shape: tuple[int, ...]) -> No
         )
 
 
-def check_depth(depth: NDArray[np.generic]) -> None:
+def check_depth(depth: NDArray[Any]) -> None:
     """Hold a depth image [m] against what the library works on.
 
     Raises:
@@ -131,7 +131,7 @@ def check_depth(depth: NDArray[np.generic]) -> None:
         )
 
 
-def _read_image(path: str | Path) -> NDArray[np.generic]:
+def _read_image(path: str | Path) -> NDArray[Any]:
     if not Path(path).is_file():
         raise DepthError(f"There is no image file {path}.")
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)

@@ -82,7 +82,7 @@ def save_cloud(path: str | Path, points: NDArray[np.floating], colors: NDArray[n
     cloud = _to_open3d(points)
     if colors is not None:
         cloud.colors = o3d.utility.Vector3dVector(colors.reshape(-1, 3) / 255.0)
-    if not o3d.io.write_point_cloud(str(path), cloud):
+    if not o3d.io.write_point_cloud(Path(path), cloud):
         raise PerceptionError(f"The cloud could not be written to {path}.")
 
 
@@ -95,7 +95,7 @@ def load_cloud(path: str | Path) -> NDArray[np.float64]:
     _check_suffix(path)
     if not Path(path).is_file():
         raise PerceptionError(f"There is no cloud file {path}.")
-    points = np.asarray(o3d.io.read_point_cloud(str(path)).points)
+    points = np.asarray(o3d.io.read_point_cloud(Path(path)).points)
     if len(points) == 0:
         raise PerceptionError(f"{path} holds no points.")
     return points
