@@ -15,6 +15,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dexgrasp_description import ArmModel
+from dexgrasp_planner.errors import MotionPlannerUnavailableError
+
 Array = NDArray[np.float64]
 
 # How far beyond its reach a pose may lie and still count as reached with a straight arm [m].
@@ -37,34 +40,21 @@ class UrInverseKinematics:
         dh: array (6, 3), standard Denavit-Hartenberg a [m], d [m], alpha [rad] per joint.
         lower: array (6,), joint limits [rad].
         upper: array (6,), joint limits [rad].
-        base_T_dh: Pose of the DH base frame in the arm's base link; identity where None.
-        dh_T_flange: Pose of the flange link in the DH frame of the last joint; identity where None.
     """
 
-    def __init__(
-        self,
-        dh: Array,
-        lower: Array,
-        upper: Array,
-        base_T_dh: Array | None = None,
-        dh_T_flange: Array | None = None,
-    ) -> None:
+    def __init__(self, dh: Array, lower: Array, upper: Array) -> None:
         self._a, self._d, self._alpha = (np.asarray(column, dtype=np.float64) for column in np.asarray(dh).T)
         self._lower, self._upper = np.asarray(lower), np.asarray(upper)
-        self._base_T_dh = np.eye(4) if base_T_dh is None else base_T_dh
-        self._dh_T_flange = np.eye(4) if dh_T_flange is None else dh_T_flange
-        self._dh_T_base = np.linalg.inv(self._base_T_dh)
-        self._flange_T_dh = np.linalg.inv(self._dh_T_flange)
 
     def forward(self, q: Array) -> Array:
         """`base_T_flange` (4, 4) of a configuration (6,) [rad], from the DH table."""
-        pose = self._base_T_dh
+        pose = np.eye(4)
         for angle, a, d, alpha in zip(q, self._a, self._d, self._alpha, strict=True):
             c, s, ca, sa = math.cos(angle), math.sin(angle), math.cos(alpha), math.sin(alpha)
             pose = pose @ np.array(
                 [[c, -s * ca, s * sa, a * c], [s, c * ca, -c * sa, a * s], [0.0, sa, ca, d], [0.0, 0.0, 0.0, 1.0]]
             )
-        return pose @ self._dh_T_flange
+        return pose
 
     def solutions(self, base_T_flange: Array, reference: Array) -> Array:
         """Every configuration that reaches a pose, nearest to a reference first.
@@ -80,7 +70,7 @@ class UrInverseKinematics:
         Returns:
             array (K, 6) [rad], 0 <= K <= 8, within the joint limits, by distance to the reference.
         """
-        found = self._closed_form(self._dh_T_base @ base_T_flange @ self._flange_T_dh, float(reference[5]))
+        found = self._closed_form(base_T_flange, float(reference[5]))
         if not found:
             return np.empty((0, 6))
         q = nearest_equivalent(np.array(found), reference, self._lower, self._upper)
@@ -131,6 +121,19 @@ class UrInverseKinematics:
                     q2 = math.atan2(v, u) - math.atan2(a3 * s3, a2 + a3 * c3)
                     found.append((q1, q2, q3, q234 - q2 - q3, q5, q6))
         return found
+
+
+def inverse_kinematics(arm: ArmModel) -> InverseKinematics:
+    """The inverse kinematics of an arm.
+
+    Raises:
+        MotionPlannerUnavailableError: The arm's data has no DH table, so there is no closed form for it.
+    """
+    if arm.dh is None:
+        raise MotionPlannerUnavailableError(
+            f"Arm {arm.name!r} has no closed-form inverse kinematics: its data file has no `dh`. Use a UR arm."
+        )
+    return UrInverseKinematics(arm.dh, arm.lower, arm.upper)
 
 
 def nearest_equivalent(q: Array, reference: Array, lower: Array, upper: Array) -> Array:
