@@ -106,18 +106,20 @@ def inverse_kinematics() -> Figure:
 
 def depth_restoration() -> Figure:
     """`classical` on a 640x480 image with a quarter of its pixels missing."""
-    from dexgrasp_perception.depth_image import load_color, load_depth
+    from dexgrasp_perception.depth_image import load_depth, load_intrinsics
+    from dexgrasp_perception.frame import Frame
     from dexgrasp_perception.restoration import DEPTH_RESTORATIONS
 
     from dexgrasp.nodes import share_folder
 
     samples = share_folder() / "samples"
     depth = load_depth(samples / "table.depth.png")
-    color = load_color(samples / "table.color.png")
+    intrinsics = load_intrinsics(samples / "table.intrinsics.yaml", (depth.shape[1], depth.shape[0]))
     holes = np.random.default_rng(SEED).random((24, 32)) < 0.25
     depth[np.kron(holes, np.ones((20, 20), bool))] = 0.0
     restoration = DEPTH_RESTORATIONS.create("classical")
-    times = _timed(lambda: restoration.restore(depth, color), 10)
+    frame = Frame(depth.astype(np.float32), intrinsics)
+    times = _timed(lambda: restoration.restore(frame), 10)
     return Figure("depth restoration (classical)", _median_ms(times), "ms", None, "lower")
 
 

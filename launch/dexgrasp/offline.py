@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from dexgrasp_perception.depth_image import load_color, load_depth, load_intrinsics
+from dexgrasp_perception.frame import Frame
 from dexgrasp_perception.restoration import DEPTH_RESTORATIONS
 from dexgrasp_perception.scene import TableScene, look_at_table
 from dexgrasp_planner.generators import GRASP_GENERATORS, Generation, SceneCloud
@@ -33,7 +34,8 @@ def run(parsed: argparse.Namespace) -> int:
     generator = GRASP_GENERATORS.create(parsed.generator, hand)
 
     start = time.perf_counter()
-    restored = DEPTH_RESTORATIONS.create(parsed.restoration).restore(raw, color)
+    frame = Frame(raw.astype(np.float32), intrinsics, color)
+    restored = DEPTH_RESTORATIONS.create(parsed.restoration).restore(frame).depth
     restored_at = time.perf_counter()
     scene = look_at_table(restored, intrinsics, seed=parsed.seed)
     looked_at = time.perf_counter()
