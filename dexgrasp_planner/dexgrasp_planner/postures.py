@@ -57,9 +57,9 @@ class PostureRules:
     def __init__(self, hand: HandModel) -> None:
         self._fk = ForwardKinematics(hand, dtype=torch.float64)
         self._tips = [tip.link for tip in hand.fingertips]
-        self._inner = torch.stack([torch.as_tensor(np.asarray(tip.inner_normal, float)) for tip in hand.fingertips])
-        self._approach = torch.as_tensor(np.asarray(hand.approach_axis, float))
-        self._lower, self._upper = torch.as_tensor(hand.lower), torch.as_tensor(hand.upper)
+        self._inner = torch.stack([torch.tensor(tip.inner_normal) for tip in hand.fingertips])
+        self._approach = torch.tensor(hand.approach_axis)
+        self._lower, self._upper = torch.tensor(hand.lower), torch.tensor(hand.upper)
         q = (0.4 * self._lower + 0.6 * self._upper)[None].requires_grad_()
         origins, _ = self._origins_and_normals(q)
         rows = [torch.autograd.grad(origins[0, f].sum(), q, retain_graph=True)[0][0] for f in range(len(self._tips))]

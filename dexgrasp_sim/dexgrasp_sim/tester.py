@@ -26,6 +26,7 @@ STEEP = math.cos(math.radians(60.0))  # an approach more downward than this lift
 RISE = 0.03  # an object this much higher at the end was lifted [m]
 COVER_TIME, GRASP_TIME, SQUEEZE_TIME, LIFT_TIME = 40 / 60, 20 / 60, 20 / 60, 60 / 60  # [s]
 
+_HAND = "hand/"  # before the names of its bodies and joints
 _CARRIER = ("carrier_x", "carrier_y", "carrier_z")
 _CARRIER_STIFFNESS, _CARRIER_DAMPING = 6000.0, 150.0  # [N/m], [N s/m]; the hand weighs 0.75 kg
 
@@ -149,7 +150,7 @@ class _Bench:
         self._add_hand(spec)
         self._model = model = spec.compile()
         self._data = mujoco.MjData(model)
-        self._root = model.body(hand.base_link).id
+        self._root = model.body(_HAND + hand.base_link).id
         carrier = model.body("carrier").id
         self._hand_bodies = np.zeros(model.nbody, dtype=bool)
         for body in range(model.nbody):
@@ -159,7 +160,7 @@ class _Bench:
         self._objects = np.array(bodies)
         first = model.body_jntadr[self._objects]
         self._object_dofs = (model.jnt_dofadr[first][:, None] + np.arange(6)).ravel()
-        names = [*_CARRIER, *hand.joint_names]
+        names = [*_CARRIER, *(_HAND + joint for joint in hand.joint_names)]
         self._hand_qpos = np.array([model.joint(name).qposadr[0] for name in names])
         self._hand_dofs = np.array([model.joint(name).dofadr[0] for name in names])
         self._drives = np.array([model.actuator(f"drive/{name}").id for name in names])
@@ -214,11 +215,11 @@ class _Bench:
                 setattr(geom, key, value)
         for name in hand.joint_names:
             child.joint(name).armature = 5e-3
-        spec.attach(child, prefix="", frame=carrier.add_frame())
+        spec.attach(child, prefix=_HAND, frame=carrier.add_frame())
         for name in _CARRIER:
             drive = spec.add_actuator(name=f"drive/{name}", target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
             drive.set_to_position(kp=_CARRIER_STIFFNESS, kv=_CARRIER_DAMPING)
-        for name in hand.joint_names:
+        for name in (_HAND + joint for joint in hand.joint_names):
             drive = spec.add_actuator(name=f"drive/{name}", target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
             drive.set_to_position(kp=config.stiffness, kv=config.damping)
             drive.forcelimited = True
