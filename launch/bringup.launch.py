@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from dexgrasp.nodes import Arguments, parameter_files, parse, rviz_command, selected
+from dexgrasp.nodes import Arguments, own_parameters, parse, rviz_command, selected, shipped_parameters
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -12,13 +12,12 @@ from launch import LaunchContext, LaunchDescription
 
 def start_nodes(context: LaunchContext) -> list:
     arguments = parse({item.name: LaunchConfiguration(item.name).perform(context) for item in fields(Arguments)})
-    files = [str(path) for path in parameter_files(arguments)]
     actions = [
         Node(
             package=node.package,
             executable=node.executable,
             name=node.executable,
-            parameters=[*files, node.parameters(arguments)],
+            parameters=[str(shipped_parameters()), node.parameters(arguments), *map(str, own_parameters(arguments))],
             arguments=["--ros-args", "--log-level", arguments.log_level],
             output="screen",
             emulate_tty=True,

@@ -32,7 +32,7 @@ class Arguments:
     hand: str = argument("leap", "hand driver")
     robot_ip: str = argument("127.0.0.1", "address of the arm's controller, real or emulated")
     hand_port: str = argument("/tmp/dexgrasp/leap", "serial port of the hand, or the emulated bus's pseudo-terminal")
-    params_file: str = argument("", "parameter file read after the shipped one")
+    params_file: str = argument("", "parameter file; it overrides everything else")
     use_rviz: bool = argument(False, "start RViz with the shipped layout (needs an installed ROS 2)")
     log_level: str = argument("info", "debug, info, warn, error or fatal")
 
@@ -102,19 +102,23 @@ def parse(texts: dict[str, str]) -> Arguments:
     return Arguments(**values)
 
 
-def parameter_files(arguments: Arguments) -> list[Path]:
-    """The shipped parameter file, then the user's.
+def shipped_parameters() -> Path:
+    """The parameter file that comes with the suite; it is read first."""
+    return share_folder() / "params" / "dexgrasp.yaml"
+
+
+def own_parameters(arguments: Arguments) -> list[Path]:
+    """The user's parameter file, if there is one; it is read last, so that it has the last word.
 
     Raises:
-        FileNotFoundError: The user's file is not there.
+        FileNotFoundError: The file is not there.
     """
-    files = [share_folder() / "params" / "dexgrasp.yaml"]
-    if arguments.params_file:
-        own = Path(arguments.params_file).expanduser().resolve()
-        if not own.is_file():
-            raise FileNotFoundError(f"params_file {own} does not exist.")
-        files.append(own)
-    return files
+    if not arguments.params_file:
+        return []
+    path = Path(arguments.params_file).expanduser().resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"params_file {path} does not exist.")
+    return [path]
 
 
 def share_folder() -> Path:
@@ -129,11 +133,11 @@ def share_folder() -> Path:
 def command(node: NodeSpec, arguments: Arguments) -> str:
     """Shell command that starts the node without `ros2 launch`."""
     words = [*_program(node), "--ros-args", "--log-level", arguments.log_level]
-    words += ["-r", f"__node:={node.executable}"]
-    for path in parameter_files(arguments):
-        words += ["--params-file", str(path)]
+    words += ["-r", f"__node:={node.executable}", "--params-file", str(shipped_parameters())]
     for name, value in node.parameters(arguments).items():
         words += ["-p", f"{name}:={_yaml(value)}"]
+    for path in own_parameters(arguments):
+        words += ["--params-file", str(path)]
     return "exec " + shlex.join(words)
 
 

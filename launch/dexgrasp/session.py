@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import rclpy
 from dexgrasp_common.errors import DexgraspError
 from rclpy.action import ActionClient
+from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
@@ -26,12 +27,20 @@ class SessionError(DexgraspError):
 
 
 class Session:
-    """Holds the client node; use it as a context manager."""
+    """Holds the client node, in an rclpy context of its own; use it as a context manager.
+
+    Args:
+        domain: ROS domain; None takes ROS_DOMAIN_ID.
+    """
+
+    def __init__(self, domain: int | None = None) -> None:
+        self._context = Context()
+        self._domain = domain
 
     def __enter__(self) -> Session:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        self.node: Node = rclpy.create_node(f"dexgrasp_client_{os.getpid()}")
-        self._executor = SingleThreadedExecutor()
+        rclpy.init(context=self._context, domain_id=self._domain, signal_handler_options=SignalHandlerOptions.NO)
+        self.node: Node = rclpy.create_node(f"dexgrasp_client_{os.getpid()}", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
@@ -41,7 +50,7 @@ class Session:
         self._executor.shutdown(timeout_sec=2.0)
         self._thread.join(timeout=2.0)
         self.node.destroy_node()
-        rclpy.try_shutdown()
+        rclpy.try_shutdown(context=self._context)
 
     def _spin(self) -> None:
         try:

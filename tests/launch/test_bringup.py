@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from dexgrasp.nodes import NODES, Arguments, command, parameter_files, parse, selected
+from dexgrasp.nodes import NODES, Arguments, command, own_parameters, parse, selected
 
 
 def supervisor(commands: dict[str, str]) -> subprocess.Popen:
@@ -123,7 +123,7 @@ def test_arguments_are_parsed_from_text() -> None:
 
 def test_a_missing_parameter_file_is_refused() -> None:
     with pytest.raises(FileNotFoundError, match=r"params_file .*nowhere\.yaml does not exist"):
-        parameter_files(Arguments(params_file="nowhere.yaml"))
+        own_parameters(Arguments(params_file="nowhere.yaml"))
 
 
 def test_text_parameters_stay_text_on_the_command_line() -> None:
