@@ -26,6 +26,8 @@ class BagSource:
         SourceError: No bag, or not the topics asked for.
     """
 
+    live = False
+
     def __init__(self, config: SourceConfig) -> None:
         if not config.path or not Path(config.path).exists():
             raise SourceError(f"Depth source 'bag' needs `path`, a bag's folder; there is none at {config.path!r}.")

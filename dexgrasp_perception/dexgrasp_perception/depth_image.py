@@ -43,10 +43,16 @@ def load_depth(path: str | Path, unit: float = 0.001) -> NDArray[np.float64]:
     return raw / (1.0 / unit)
 
 
+def to_counts(depth: NDArray[np.floating], unit: float = 0.001) -> NDArray[np.uint16]:
+    """Depth [m] in counts of `unit` [m], truncated as the public data sets do; 0 where invalid or out of range."""
+    # A count that went to metres and back may lie a rounding error below itself, which is not to cost a whole count.
+    counts = np.nan_to_num(depth.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0) * (1.0 / unit) + 1e-3
+    return np.where((counts >= 1) & (counts <= np.iinfo(np.uint16).max), counts, 0).astype(np.uint16)
+
+
 def save_depth(path: str | Path, depth: NDArray[np.floating], unit: float = 0.001) -> None:
-    """Write depth (H, W) [m] as 16-bit PNG, truncated to counts of `unit` [m] as the public data sets do."""
-    counts = np.nan_to_num(depth.astype(np.float64) * (1.0 / unit), nan=0.0, posinf=0.0, neginf=0.0)
-    if not cv2.imwrite(str(path), np.clip(counts, 0, np.iinfo(np.uint16).max).astype(np.uint16)):
+    """Write depth (H, W) [m] as 16-bit PNG in counts of `unit` [m]."""
+    if not cv2.imwrite(str(path), to_counts(depth, unit)):
         raise DepthError(f"The depth image could not be written to {path}.")
 
 

@@ -23,6 +23,8 @@ class FileSource:
             mistake shows at start.
     """
 
+    live = False
+
     def __init__(self, config: SourceConfig) -> None:
         if not config.path:
             raise SourceError("Depth source 'files' needs `path`: a depth image or a folder of *.depth.png.")

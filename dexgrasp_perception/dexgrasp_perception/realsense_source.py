@@ -20,6 +20,8 @@ class RealSenseSource:
         SourceError: No camera, or not with this resolution and rate.
     """
 
+    live = True
+
     def __init__(self, config: SourceConfig) -> None:
         size, rate = (config.width, config.height), int(config.rate)
         self.rate = float(rate)

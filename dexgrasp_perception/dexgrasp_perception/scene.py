@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+from dexgrasp_common.transforms import apply
 from numpy.typing import ArrayLike, NDArray
 
 from dexgrasp_perception.cloud import deproject, valid_points
@@ -27,6 +29,8 @@ class TableScene:
         table_T_camera: Pose (4, 4) of the camera in a frame on the table, z up, origin under the objects.
         on_table: (H, W) which points stand on the table.
         workspace: (H, W) which points lie on the table or on what stands on it, and not below.
+        area: `(x0, x1, y0, y1)` of the table's visible part in the table frame [m]: the largest connected patch of its
+            surface. What stands outside (the rim of a bin, the neighbouring shelf) is not on the table.
     """
 
     cloud: NDArray[np.float32]
@@ -34,6 +38,7 @@ class TableScene:
     table_T_camera: NDArray[np.float64]
     on_table: NDArray[np.bool_]
     workspace: NDArray[np.bool_]
+    area: tuple[float, float, float, float]
 
 
 def look_at_table(
@@ -61,4 +66,18 @@ def look_at_table(
         raise TableError("Nothing stands on the table that was found in this depth image.")
     table_T_camera = table.table_T_camera(np.median(cloud[on_table], axis=0))
     workspace = points_on_objects(cloud, table, lowest=-0.02)
-    return TableScene(cloud, table, table_T_camera, on_table, workspace)
+    area = _visible_area(cloud, table, table_T_camera)
+    return TableScene(cloud, table, table_T_camera, on_table, workspace, area)
+
+
+def _visible_area(
+    cloud: NDArray[np.float32], table: Plane, table_T_camera: NDArray[np.float64], thickness: float = 0.01
+) -> tuple[float, float, float, float]:
+    surface = (np.abs(table.heights(cloud)) < thickness).astype(np.uint8)
+    surface = cv2.morphologyEx(surface, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(surface)
+    largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
+    points = apply(table_T_camera, valid_points(cloud[labels == largest]))
+    # Two percent on each side: a few pixels of a wall's foot must not widen the area to the wall.
+    (x0, y0), (x1, y1) = np.percentile(points[:, :2], [2, 98], axis=0)
+    return float(x0), float(x1), float(y0), float(y1)

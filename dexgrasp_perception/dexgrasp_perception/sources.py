@@ -56,9 +56,11 @@ class DepthSource(Protocol):
 
     rate: float
     """Frames per second that it delivers [Hz]."""
+    live: bool
+    """Whether `read` waits for the next instant by itself (a camera), or returns at once (a recording)."""
 
     def read(self) -> Frame | None:
-        """The next frame; None after the last. Recorded sources do not wait, cameras wait up to a second.
+        """The next frame; None after the last, or when closed. A camera waits up to a second.
 
         Raises:
             SourceError: The source stopped delivering; `close` it and open it again.
