@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,11 +102,10 @@ class GraspSet:
     def save(self, path: str | Path) -> None:
         """Write an npz file: to a temporary file first, then renamed, so that it is never half-written."""
         path = Path(path)
+        arrays: dict[str, Any] = {item.name: np.asarray(getattr(self, item.name)) for item in fields(self)}
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
             try:
-                np.savez_compressed(
-                    stream, **{item.name: np.asarray(getattr(self, item.name)) for item in fields(self)}
-                )
+                np.savez_compressed(stream, **arrays)
                 stream.close()
                 os.replace(stream.name, path)
             except BaseException:

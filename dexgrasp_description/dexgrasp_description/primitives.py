@@ -174,8 +174,8 @@ class Primitive:
 def parse(link: str, entry: dict[str, Any]) -> Primitive:
     """A primitive from its line in a data file: `{box: [hx, hy, hz], at: [x, y, z], rpy: [r, p, y]}`.
 
-    `capsule` and `cylinder` take `[radius, half length]` and may say `axis: x` (a link axis) in place of `rpy`; `sphere`
-    takes `[radius]`.
+    `capsule` and `cylinder` take `[radius, half length]` and may say `axis: x` (a link axis) in place of `rpy`;
+    `sphere` takes `[radius]`.
 
     Raises:
         MalformedDescriptionError: A missing or unknown key, or the wrong count of numbers.

@@ -23,7 +23,10 @@ from dexgrasp_description.primitives import Primitive
 
 
 def geometry(primitive: Primitive) -> list[Element]:
-    """`<visual>` and `<collision>` elements of one primitive; a capsule, which URDF lacks, is a cylinder and two spheres."""
+    """The `<visual>` and `<collision>` elements of one primitive.
+
+    A capsule, which URDF lacks, becomes a cylinder and two spheres.
+    """
     solids: list[tuple[NDArray[np.float64], str, dict[str, str]]]
     link_T_geom, size = primitive.link_T_geom, primitive.size
     if primitive.kind == "box":
