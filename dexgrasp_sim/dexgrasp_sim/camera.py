@@ -61,7 +61,7 @@ class CameraRenderer:
 
     def __init__(self, model: mujoco.MjModel, name: str = CAMERA) -> None:
         self._model, self._name = model, name
-        width, height = model.cam(name).resolution
+        width, height = model.cam_resolution[model.cam(name).id]
         try:
             self._renderer = mujoco.Renderer(model, int(height), int(width))
         except Exception as error:  # the bindings raise whatever their GL library raises

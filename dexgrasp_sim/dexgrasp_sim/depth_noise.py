@@ -25,6 +25,7 @@ class DepthNoiseConfig:
     jitter: float = param(0.5, "Standard deviation of a pixel's sideways displacement [px]")
 
 
+_NO_MAP = np.empty(0, np.int16)  # both coordinates are in the first map
 _BANK = 8  # errors are drawn once and reused at random offsets: drawing them anew would cost more than the image
 
 
@@ -44,21 +45,21 @@ class DepthNoise:
         self._shape, self._scale = shape, scale
         self._error = np.empty((_BANK, *shape), np.float32)
         self._dropped = rng.uniform(size=(_BANK, *shape)) < config.dropout * scale
-        self._maps = []
+        self._maps: list[NDArray[np.int16]] = []
         v, u = np.indices(shape, dtype=np.float32)
         for k in range(_BANK):
             smooth = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), config.correlation)
             white = rng.standard_normal(shape).astype(np.float32)
             self._error[k] = scale * (config.correlated * smooth / smooth.std() + config.white * white)
             du, dv = scale * config.jitter * rng.standard_normal((2, *shape)).astype(np.float32)
-            self._maps.append(cv2.convertMaps(u + du, v + dv, cv2.CV_16SC2, nninterpolation=True)[0])
+            self._maps.append(np.rint(np.stack([u + du, v + dv], axis=-1)).astype(np.int16))
 
     def apply(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
         """The depth (H, W) [m] as the camera would measure it; 0 where it measures none, as in the input."""
         if self._scale == 0.0:
             return depth
         k, j = self._rng.integers(_BANK, size=2)
-        moved = cv2.remap(depth, self._maps[j], None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.remap(depth, self._maps[j], _NO_MAP, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
         disparity_metres = np.float32(self._config.focal * self._config.baseline)
         valid = moved > 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
