@@ -42,5 +42,3 @@ def line_points(shift: Array) -> Array:
     """Offsets (N, 3) [m] along a translation, evenly spaced, zero first and the whole shift last."""
     count = max(int(np.ceil(np.linalg.norm(shift) / LINE_STEP)), 1)
     return np.linspace(0.0, 1.0, count + 1)[:, None] * shift
-
-

@@ -30,7 +30,7 @@ _OFFSET = 1 << (_BITS - 1)
 
 
 @dataclass(frozen=True, eq=False)
-class SceneCloud:
+class VoxelScene:
     """Occupied voxels in `world`.
 
     Only what the camera saw is occupied; where `extruded`, also what lies below it down to the table, as things that
@@ -45,7 +45,7 @@ class SceneCloud:
     size: float
 
     @classmethod
-    def from_points(cls, points: NDArray[np.floating], size: float) -> SceneCloud:
+    def from_points(cls, points: NDArray[np.floating], size: float) -> VoxelScene:
         """Voxels of a cloud (..., 3) in `world` [m]; NaN points, the table and what is out of reach are left out."""
         points = points.reshape(-1, 3)
         # NaN compares false, so it goes too.
@@ -63,7 +63,7 @@ class SceneCloud:
         """Voxel centres (N, 3) [m]."""
         return (self.cells + 0.5) * self.size
 
-    def without_robot(self, manipulator: Manipulator, arm: Array, hand: Array) -> SceneCloud:
+    def without_robot(self, manipulator: Manipulator, arm: Array, hand: Array) -> VoxelScene:
         """Without the voxels that the robot itself occupies at these joints [rad]: it must not dodge its own image."""
         if not len(self):
             return self
@@ -76,9 +76,9 @@ class SceneCloud:
             if near:
                 distance = primitive.signed_distance(apply(invert(world_T_link), centres[near]))
                 keep[np.array(near)[distance < SELF_PADDING]] = False
-        return SceneCloud(self.cells[keep], self.size)
+        return VoxelScene(self.cells[keep], self.size)
 
-    def extruded(self) -> SceneCloud:
+    def extruded(self) -> VoxelScene:
         """With every column filled from its highest voxel down to the table."""
         columns, tops = self._columns()
         bottom = int(np.ceil(TABLE_BAND / self.size))
@@ -86,9 +86,9 @@ class SceneCloud:
         rows = np.repeat(np.arange(len(tops)), heights)
         below = np.arange(len(rows)) - np.repeat(np.cumsum(heights) - heights, heights)
         cells = np.column_stack([columns[rows] >> _BITS, columns[rows] & ((1 << _BITS) - 1)]) - _OFFSET
-        return SceneCloud(np.column_stack([cells, np.maximum(tops[rows] - below, bottom)]), self.size)
+        return VoxelScene(np.column_stack([cells, np.maximum(tops[rows] - below, bottom)]), self.size)
 
-    def under(self, roof: SceneCloud) -> NDArray[np.bool_]:
+    def under(self, roof: VoxelScene) -> NDArray[np.bool_]:
         """Which voxels (N,) lie in a column of another scene, at or below its highest voxel there."""
         columns, tops = roof._columns()
         if not len(columns):
@@ -97,9 +97,9 @@ class SceneCloud:
         place = np.minimum(np.searchsorted(columns, own), len(columns) - 1)
         return (columns[place] == own) & (self.cells[:, 2] <= tops[place])
 
-    def where(self, mask: NDArray[np.bool_]) -> SceneCloud:
+    def where(self, mask: NDArray[np.bool_]) -> VoxelScene:
         """The voxels of a mask (N,)."""
-        return SceneCloud(self.cells[mask], self.size)
+        return VoxelScene(self.cells[mask], self.size)
 
     def octree(self) -> coal.OcTree:
         """The voxels as collision geometry in `world`; one voxel far below the table stands in for an empty scene."""
@@ -117,7 +117,7 @@ class SceneCloud:
         return keys, tops
 
 
-def target_mask(scene: SceneCloud, surface: Array, seed_point: Array) -> NDArray[np.bool_]:
+def target_mask(scene: VoxelScene, surface: Array, seed_point: Array) -> NDArray[np.bool_]:
     """Which voxels are the target of a grasp.
 
     They lie between palm and fingers, that is within `TARGET_MARGIN` of the convex hull of the hand's inner surface
