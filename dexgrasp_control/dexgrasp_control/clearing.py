@@ -110,6 +110,9 @@ class ClearingConfig:
     recovery_timeout: float = param(60.0, "Longest wait for a robot that cannot go home [s]", range=(0.0, 3600.0))
     recovery_pause: float = param(1.0, "Pause between two tries to go home [s]", range=(0.05, 60.0))
     min_height: float = param(0.015, "Lower things count as table [m]", range=(0.003, 0.1))
+    max_height: float = param(
+        0.22, "Higher things are not on the table: the hand at home hangs above it [m]", range=(0.05, 1.0)
+    )
     min_cells: int = param(8, "Fewer raised cells of 5 x 5 mm than this are noise", range=(1, 1000))
     min_seen: float = param(0.4, "Share of the object area that the camera must see", range=(0.0, 1.0))
     margin: float = param(
@@ -282,7 +285,8 @@ class TableClearer:
         on_stage(stage)
         x0, x1, y0, y1 = self._area
         margin = self._config.margin
-        view = height_map(self._skills.look(), (x0 - margin, x1 + margin, y0 - margin, y1 + margin))
+        bounds = x0 - margin, x1 + margin, y0 - margin, y1 + margin
+        view = height_map(self._skills.look(), bounds, ceiling=self._config.max_height)
         share = seen_share(view, self._area)
         if share < self._config.min_seen:
             raise NoCamera(

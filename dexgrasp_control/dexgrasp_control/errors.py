@@ -17,6 +17,7 @@ class DriverFault(IntEnum):
     LOST = -101  # no answer from the controller or the hand
     PROTECTIVE_STOP = -102  # the arm's safety system stopped it
     OVERLOAD = -103  # a motor of the hand over its current or temperature limit, or in hardware error
+    STOPPED = -104  # somebody called the stop service
 
 
 class ControlError(DexgraspError):

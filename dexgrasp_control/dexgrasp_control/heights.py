@@ -41,7 +41,7 @@ def height_map(
     bounds: Rectangle,
     *,
     cell: float = 0.005,
-    ceiling: float = 0.4,
+    ceiling: float = 0.22,
     min_points: int = 3,
 ) -> HeightMap:
     """Height map of a cloud.
