@@ -95,12 +95,23 @@ class PlanRequest:
         start_arm: array (D,) [rad].
         start_hand: array (Dh,) [rad].
         cloud: array (..., 3), what the camera sees [m], world frame; NaN marks invalid points.
+        seen_arm: array (D,), where the arm stood when the camera saw that [rad]; None: at the start.
+        seen_hand: array (Dh,), likewise [rad].
     """
 
     grasp: GraspSet
     start_arm: Array
     start_hand: Array
     cloud: NDArray[np.floating]
+    seen_arm: Array | None = None
+    seen_hand: Array | None = None
+
+    @property
+    def seen(self) -> Array:
+        """Joints of arm and hand (D + Dh,) when the camera saw the cloud [rad]."""
+        arm = self.start_arm if self.seen_arm is None else self.seen_arm
+        hand = self.start_hand if self.seen_hand is None else self.seen_hand
+        return np.concatenate([arm, hand])
 
 
 @dataclass(frozen=True)
@@ -161,20 +172,15 @@ class GraspMotionPlanner:
         return _Plan(self, request).run()
 
     def scene_of(self, request: PlanRequest) -> Scene:
-        """The scene of a request; kept for the next grasp in the same cloud from the same start."""
+        """The scene of a request; kept for the next grasp in the same cloud."""
         if self._scene is not None:
             before, scene = self._scene
-            if (
-                before.cloud is request.cloud
-                and np.array_equal(before.start_arm, request.start_arm)
-                and np.array_equal(before.start_hand, request.start_hand)
-            ):
+            if before.cloud is request.cloud and np.array_equal(before.seen, request.seen):
                 return scene
         scene = Scene.of(
             self.manipulator,
             request.cloud,
-            request.start_arm,
-            request.start_hand,
+            *np.split(request.seen, [len(request.start_arm)]),
             voxel_size=self.config.voxel_size,
             extrude=self.config.extrude,
             arm_distance=self.config.arm_distance,
@@ -416,9 +422,14 @@ class _Plan:
         rotation = grasp.world_T_palm[0, :3, :3]
         if not np.isfinite(grasp.world_T_palm).all() or np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3:
             raise InvalidGraspError("The palm pose is not a rigid transform: finite numbers and a rotation are needed.")
-        for name, values, right in (("arm", request.start_arm, robot.arm), ("hand", request.start_hand, hand)):
-            if values.shape != right.lower.shape or not np.isfinite(values).all():
-                raise InvalidGraspError(f"The start of the {name} needs {len(right.lower)} finite joint positions.")
+        for name, values, right in (
+            ("start of the arm", request.start_arm, robot.arm),
+            ("start of the hand", request.start_hand, hand),
+            ("arm in the cloud", request.seen_arm, robot.arm),
+            ("hand in the cloud", request.seen_hand, hand),
+        ):
+            if values is not None and (values.shape != right.lower.shape or not np.isfinite(values).all()):
+                raise InvalidGraspError(f"The {name} needs {len(right.lower)} finite joint positions; got {values}.")
 
 
 def with_rrt_connect(cell: Cell, config: MotionConfig) -> GraspMotionPlanner:
