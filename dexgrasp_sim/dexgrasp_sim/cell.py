@@ -103,19 +103,16 @@ class SimCell:
         arm, hand = load_arm(cell.arm), load_hand(cell.hand)
         self.arm_plant = ServoPlant(arm.joint_names, arm.effort_limit, arm_gains(arm), cell.home)
         self.hand_plant = ServoPlant(hand.joint_names, hand.effort_limit, hand_gains(hand), hand.home)
-        self._home = ((self.arm_plant, cell.home), (self.hand_plant, hand.home))
+        self._plants = (self.arm_plant, self.hand_plant)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._progress: collections.deque[tuple[float, float]] = collections.deque([(time.monotonic(), 0.0)])
         self._model, self._data, self._objects = self._lay_out(config.seed, config.objects)
-        for plant, home in self._home:
+        for plant, home in zip(self._plants, (cell.home, hand.home), strict=True):
             plant.bind(self._model)
             plant.place(self._data, home)
-            plant.before_step(self._model, self._data)
         mujoco.mj_forward(self._model, self._data)
-        for plant, _ in self._home:
-            plant.after_step(self._data)
 
     @property
     def objects(self) -> tuple[ObjectModel, ...]:
@@ -155,10 +152,10 @@ class SimCell:
     def step(self) -> None:
         """Advance by one time step."""
         with self._lock:
-            for plant, _ in self._home:
+            for plant in self._plants:
                 plant.before_step(self._model, self._data)
             mujoco.mj_step(self._model, self._data)
-            for plant, _ in self._home:
+            for plant in self._plants:
                 plant.after_step(self._data)
 
     def snapshot(self) -> Snapshot:
@@ -191,7 +188,7 @@ class SimCell:
             raise InvalidRequestError("The robot reaches over the object area. Send it home, then reset the scene.")
         model, data, objects = self._lay_out(seed, count)
         with self._lock:
-            for plant, _ in self._home:
+            for plant in self._plants:
                 plant.copy_state(self._data, data, model)
             data.time = self._data.time
             self._model, self._data, self._objects = model, data, objects
@@ -208,11 +205,10 @@ class SimCell:
         outside = np.linalg.norm(centre - np.clip(centre, low, high), axis=1)
         return bool((outside < reach).any())
 
-    def send_home(self) -> None:
-        """Put arm and hand into their home posture in no time, which only a simulated robot can do."""
+    def send_arm_home(self) -> None:
+        """Put the arm into its home posture in no time, which only a simulated arm can do."""
         with self._lock:
-            for plant, home in self._home:
-                plant.place(self._data, home)
+            self.arm_plant.place(self._data, self.cell.home)
 
     def _removed(self, centre: NDArray[np.float64]) -> bool:
         box = self.cell.bin

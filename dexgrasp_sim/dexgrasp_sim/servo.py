@@ -117,8 +117,10 @@ class ServoPlant:
 
     def place(self, data: mujoco.MjData, position: NDArray[np.float64]) -> None:
         """Put the joints somewhere, at rest and held there."""
-        data.qpos[self._qpos], data.qvel[self._dof] = position, 0.0
-        self._command = _Command(np.array(position, dtype=np.float64), self._own_limit, powered=True, jump=True)
+        there, rest = np.array(position, dtype=np.float64), np.zeros_like(self._own_limit)
+        data.qpos[self._qpos], data.qvel[self._dof] = there, rest
+        self._command = _Command(there, self._own_limit, powered=True, jump=True)
+        self._sample = JointSample(there, rest, rest, there, True, data.time)
 
     def copy_state(self, source: mujoco.MjData, goal: mujoco.MjData, model: mujoco.MjModel) -> None:
         """Take position and velocity over from the state of the model bound so far, and bind `model`."""
