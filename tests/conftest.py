@@ -14,8 +14,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
 
-_domains = itertools.cycle(range(1, 100))
-_addresses = itertools.cycle(range(2, 250))
+# Each run begins elsewhere, so that two runs on one machine seldom meet.
+_domains = (1 + i % 99 for i in itertools.count(7 * os.getpid()))
+_addresses = (2 + i % 248 for i in itertools.count(7 * os.getpid()))
 
 
 @pytest.fixture
