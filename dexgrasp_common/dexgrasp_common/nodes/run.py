@@ -10,6 +10,7 @@ import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import RCLError
 
 from dexgrasp_common.errors import DexgraspError
 
@@ -29,6 +30,9 @@ def run_node(factory: Callable[[], Node], executor: Callable[[], Executor] = Sin
         spinner.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RCLError:
+        if rclpy.ok():  # otherwise a signal took the context from under a callback that was publishing
+            raise
     except DexgraspError as error:
         print(f"{sys.argv[0].rsplit('/', 1)[-1]}: {error}", file=sys.stderr)
         sys.exit(1)
