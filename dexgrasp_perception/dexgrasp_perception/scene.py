@@ -10,7 +10,7 @@ import numpy as np
 from dexgrasp_common.transforms import apply
 from numpy.typing import ArrayLike, NDArray
 
-from dexgrasp_perception.cloud import deproject, valid_points
+from dexgrasp_perception.cloud import deproject, valid_points, workspace_mask
 from dexgrasp_perception.depth_image import check_depth, check_intrinsics
 from dexgrasp_perception.errors import TableError
 from dexgrasp_perception.table import Plane, find_table, points_on_objects
@@ -27,7 +27,7 @@ class TableScene:
         cloud: (H, W, 3) float32 [m], camera frame, NaN where invalid.
         table: Plane in the camera frame.
         table_T_camera: Pose (4, 4) of the camera in a frame on the table, z up, origin under the objects.
-        on_table: (H, W) which points stand on the table.
+        on_table: (H, W) which points stand on the table, within `area`.
         workspace: (H, W) which points lie on the table or on what stands on it, and not below.
         area: `(x0, x1, y0, y1)` of the table's visible part in the table frame [m]: the largest connected patch of its
             surface. What stands outside (the rim of a bin, the neighbouring shelf) is not on the table.
@@ -65,17 +65,20 @@ def look_at_table(
     if not on_table.any():
         raise TableError("Nothing stands on the table that was found in this depth image.")
     table_T_camera = table.table_T_camera(np.median(cloud[on_table], axis=0))
-    workspace = points_on_objects(cloud, table, lowest=-0.02)
     area = _visible_area(cloud, table, table_T_camera)
+    x0, x1, y0, y1 = area
+    on_table &= workspace_mask(cloud, table_T_camera, (x0, y0, -np.inf), (x1, y1, np.inf), margin=0.0)
+    workspace = points_on_objects(cloud, table, lowest=-0.02)
     return TableScene(cloud, table, table_T_camera, on_table, workspace, area)
 
 
 def _visible_area(
     cloud: NDArray[np.float32], table: Plane, table_T_camera: NDArray[np.float64], thickness: float = 0.01
 ) -> tuple[float, float, float, float]:
-    surface = (np.abs(table.heights(cloud)) < thickness).astype(np.uint8)
-    surface = cv2.morphologyEx(surface, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(surface)
+    near = (np.abs(table.heights(cloud)) < thickness).astype(np.uint8)
+    # Closed over what lies on the table, so that an object does not cut it in two.
+    closed = cv2.morphologyEx(near, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(closed)
     largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
     points = apply(table_T_camera, valid_points(cloud[labels == largest]))
     # Two percent on each side: a few pixels of a wall's foot must not widen the area to the wall.

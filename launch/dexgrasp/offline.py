@@ -13,7 +13,7 @@ from dexgrasp_perception.restoration import DEPTH_RESTORATIONS
 from dexgrasp_perception.scene import TableScene, look_at_table
 from dexgrasp_planner.generators import GRASP_GENERATORS, Generation, SceneCloud
 
-from dexgrasp.picture import draw_grasps, save
+from dexgrasp.picture import picture, save
 from dexgrasp.report import machine, versions, write_report
 from dexgrasp_description import load_hand
 
@@ -39,7 +39,7 @@ def run(parsed: argparse.Namespace) -> int:
     restored_at = time.perf_counter()
     scene = look_at_table(restored, intrinsics, seed=parsed.seed)
     looked_at = time.perf_counter()
-    view = SceneCloud(scene.cloud[scene.workspace], scene.table_T_camera)
+    view = SceneCloud(scene.cloud[scene.workspace], scene.table_T_camera, scene.area)
     generation: Generation = generator.generate(view, parsed.max_grasps or 100, parsed.seed)
 
     milliseconds = {
@@ -54,7 +54,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.picture:
         bgr = None if color is None else np.ascontiguousarray(color[..., ::-1])
         palms, joints = generation.grasps.world_T_palm, generation.grasps.grasp
-        save(parsed.picture, draw_grasps(bgr, raw, intrinsics.matrix, scene.table_T_camera, palms, joints, hand))
+        save(parsed.picture, picture(bgr, raw, intrinsics.matrix, scene.table_T_camera, palms, joints, hand))
     return 0
 
 
@@ -74,6 +74,7 @@ def _report(
         "hand": parsed.hand,
         "missing_share": round(float((raw <= 0).mean()), 4),
         "points_on_table": int(scene.on_table.sum()),
+        "area": np.round(scene.area, 4).tolist(),
         "candidates": generation.candidates,
         "grasps": len(grasps),
         "scores": np.round(grasps.score, 5).tolist(),

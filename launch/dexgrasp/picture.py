@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 import trimesh
-from dexgrasp_common.transforms import invert
+from dexgrasp_common.transforms import apply, invert, look_at
 from dexgrasp_description.kinematics import ForwardKinematics
 from numpy.typing import NDArray
 
@@ -18,47 +18,99 @@ _COLOURS = np.array(  # distinguishable, also for most colour-blind readers (Oka
     [[0, 159, 230], [233, 180, 86], [115, 158, 0], [66, 228, 240], [178, 114, 0], [0, 94, 213], [167, 121, 204]],
     dtype=np.float64,
 )
-_HIDDEN = 0.35  # opacity of what lies behind the scene's surface
+_SIZE = (480, 480)  # of the close-up, height and width [px]
+_NEAR = 0.16  # what the close-up shows around the grasp [m]
 
 
-def draw_grasps(
+def picture(
     color: NDArray[np.uint8] | None,
-    depth: NDArray[np.float32],
+    depth: NDArray[np.floating],
     matrix: NDArray[np.float64],
     world_T_camera: NDArray[np.float64],
     world_T_palm: NDArray[np.float64],
     joints: NDArray[np.float64],
     hand: HandModel,
-    count: int = 6,
 ) -> NDArray[np.uint8]:
-    """The image with some grasps drawn in.
+    """The camera image with the best grasps drawn in, and close-ups of the best two from the side.
 
     Args:
         color: array (H, W, 3), uint8, BGR; None draws the depth in grey.
-        depth: array (H, W), float32 [m]; 0 or NaN is invalid.
+        depth: array (H, W) [m]; 0 or NaN is invalid.
         matrix: array (3, 3), pinhole intrinsics [px].
         world_T_palm: array (N, 4, 4), palm poses, best first.
         joints: array (N, D), hand postures [rad].
-        count: How many to draw; they are chosen apart from each other, best first.
 
     Returns:
-        array (H, W, 3), uint8, BGR.
+        array (H', W', 3), uint8, BGR.
     """
-    image = (_grey(depth) if color is None else color).astype(np.float64)
-    chosen = spread(world_T_palm, count)
-    if not chosen:
-        return image.astype(np.uint8)
-    meshes = hand_meshes(hand, invert(world_T_camera) @ world_T_palm[chosen], joints[chosen])
+    image = _grey(depth) if color is None else color
+    chosen = spread(world_T_palm, 5)
+    panels = [overlay(image, depth, matrix, world_T_camera, world_T_palm[chosen], joints[chosen], hand)]
+    points, colors = _world_points(image, depth, matrix, world_T_camera)
+    for rank, index in enumerate(chosen[:2]):
+        panels.append(close_up(points, colors, world_T_palm[index], joints[index], hand, rank))
+    height = panels[0].shape[0]
+    scaled = [cv2.resize(panel, (round(panel.shape[1] * height / panel.shape[0]), height)) for panel in panels]
+    return np.concatenate(scaled, axis=1)
+
+
+def overlay(
+    image: NDArray[np.uint8],
+    depth: NDArray[np.floating],
+    matrix: NDArray[np.float64],
+    world_T_camera: NDArray[np.float64],
+    world_T_palm: NDArray[np.float64],
+    joints: NDArray[np.float64],
+    hand: HandModel,
+) -> NDArray[np.uint8]:
+    """Hands drawn into the camera's image, half transparent, and fainter where the scene hides them."""
+    meshes = hand_meshes(hand, invert(world_T_camera) @ world_T_palm, joints)
     distance, owner, shade = _cast(meshes, matrix, depth.shape)
     hit = owner >= 0
     surface = np.where(np.isfinite(depth) & (depth > 0), depth, np.inf)
-    opacity = np.where(distance <= surface + 0.005, 0.9, _HIDDEN)[hit, None]
-    paint = _COLOURS[owner[hit] % len(_COLOURS)] * shade[hit, None]
-    image[hit] = (1 - opacity) * image[hit] + opacity * paint
-    return np.clip(image, 0, 255).astype(np.uint8)
+    opacity = np.where(distance <= surface + 0.005, 0.65, 0.2)[hit, None]
+    mixed = image.astype(np.float64)
+    mixed[hit] = (1 - opacity) * mixed[hit] + opacity * _COLOURS[owner[hit] % len(_COLOURS)] * shade[hit, None]
+    return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
-def spread(world_T_palm: NDArray[np.float64], count: int, distance: float = 0.07) -> list[int]:
+def close_up(
+    points: NDArray[np.floating],
+    colors: NDArray[np.uint8],
+    world_T_palm: NDArray[np.float64],
+    joints: NDArray[np.float64],
+    hand: HandModel,
+    rank: int,
+) -> NDArray[np.uint8]:
+    """One grasp and the points (N, 3) around it, seen from the side of the hand and from slightly above."""
+    grip = world_T_palm[:3, 3] + 0.07 * world_T_palm[:3, :3] @ hand.approach_axis
+    side = world_T_palm[:3, 1] * np.array([1.0, 1.0, 0.0])
+    length = np.linalg.norm(side)
+    side = side / length if length > 0.1 else np.array([1.0, 0.0, 0.0])
+    world_T_eye = look_at(grip + 0.42 * side + np.array([0.0, 0.0, 0.16]), grip)
+    eye_T_world = invert(world_T_eye)
+    height, width = _SIZE
+    matrix = np.array([[600.0, 0.0, width / 2], [0.0, 600.0, height / 2], [0.0, 0.0, 1.0]])
+
+    image = np.full((height, width, 3), 250, np.uint8)
+    depth = np.full((height, width), np.inf)
+    near = np.linalg.norm(points - grip, axis=1) < _NEAR
+    seen = apply(eye_T_world, points[near].astype(np.float64))
+    farthest_first = np.argsort(-seen[:, 2])
+    pixels = np.rint(seen[:, :2] / seen[:, 2:] * 600.0 + [width / 2, height / 2]).astype(int)
+    for i in farthest_first:
+        cv2.circle(image, pixels[i].tolist(), 2, colors[near][i].tolist(), -1)
+        cv2.circle(depth, pixels[i].tolist(), 2, float(seen[i, 2]), -1)
+
+    distance, owner, shade = _cast(hand_meshes(hand, eye_T_world @ world_T_palm[None], joints[None]), matrix, _SIZE)
+    hit = owner >= 0
+    opacity = np.where(distance <= depth, 0.92, 0.25)[hit, None]
+    mixed = image.astype(np.float64)
+    mixed[hit] = (1 - opacity) * mixed[hit] + opacity * _COLOURS[rank] * shade[hit, None]
+    return np.clip(mixed, 0, 255).astype(np.uint8)
+
+
+def spread(world_T_palm: NDArray[np.float64], count: int, distance: float = 0.08) -> list[int]:
     """Indices of the best grasps whose palms are at least `distance` [m] apart."""
     chosen: list[int] = []
     positions = world_T_palm[:, :3, 3]
@@ -119,7 +171,19 @@ def _cast(
     return distance, owner, 0.35 + 0.65 * np.abs(facing)
 
 
-def _grey(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _world_points(
+    image: NDArray[np.uint8],
+    depth: NDArray[np.floating],
+    matrix: NDArray[np.float64],
+    world_T_camera: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    v, u = np.nonzero(np.isfinite(depth) & (depth > 0))
+    z = depth[v, u].astype(np.float64)
+    x, y = (u - matrix[0, 2]) / matrix[0, 0] * z, (v - matrix[1, 2]) / matrix[1, 1] * z
+    return apply(world_T_camera, np.stack([x, y, z], axis=-1)), image[v, u]
+
+
+def _grey(depth: NDArray[np.floating]) -> NDArray[np.uint8]:
     valid = np.isfinite(depth) & (depth > 0)
     if not valid.any():
         return np.zeros((*depth.shape, 3), np.uint8)

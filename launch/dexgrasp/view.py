@@ -9,7 +9,7 @@ from dexgrasp_common.nodes.messages import image_to_array, intrinsics_of, pose_m
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image
 
-from dexgrasp.picture import draw_grasps, save
+from dexgrasp.picture import picture, save
 from dexgrasp.session import Session
 from dexgrasp_description import load_cell, load_hand
 from dexgrasp_msgs.msg import GraspArray
@@ -36,7 +36,7 @@ class View:
         palms = np.array([pose_matrix(grasp.palm_pose) for grasp in grasps.grasps]).reshape(-1, 4, 4)
         joints = np.array([grasp.grasp_positions for grasp in grasps.grasps])
         hand = load_hand(self._cell.hand)
-        save(path, draw_grasps(self._bgr(), depth, matrix, self._cell.world_T_camera, palms, joints, hand))
+        save(path, picture(self._bgr(), depth, matrix, self._cell.world_T_camera, palms, joints, hand))
 
     def _bgr(self) -> NDArray[np.uint8] | None:
         message = self._color.get()
