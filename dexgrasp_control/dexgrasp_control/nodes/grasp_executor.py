@@ -40,8 +40,8 @@ class GraspExecutorConfig:
 class GraspExecutorNode(Node):
     """Executes one grasp at a time."""
 
-    def __init__(self) -> None:
-        super().__init__("grasp_executor")
+    def __init__(self, **options) -> None:
+        super().__init__("grasp_executor", **options)
         self._config = declare(self, GraspExecutorConfig)
         cell = load_cell(self._config.cell)
         arm, hand = load_arm(cell.arm), load_hand(cell.hand)
