@@ -12,5 +12,12 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/" + package]),
         ("share/" + package, ["package.xml"]),
     ],
-    entry_points={"console_scripts": ["arm_driver = dexgrasp_control.nodes.arm_driver:main", "hand_driver = dexgrasp_control.nodes.hand_driver:main", "grasp_executor = dexgrasp_control.nodes.grasp_executor:main", "table_clearer = dexgrasp_control.nodes.table_clearer:main", ]},
+    entry_points={
+        "console_scripts": [
+            "arm_driver = dexgrasp_control.nodes.arm_driver:main",
+            "hand_driver = dexgrasp_control.nodes.hand_driver:main",
+            "grasp_executor = dexgrasp_control.nodes.grasp_executor:main",
+            "table_clearer = dexgrasp_control.nodes.table_clearer:main",
+        ]
+    },
 )
