@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from dexgrasp_common.parameters import param
 from numpy.typing import NDArray
 
 from dexgrasp_control.phases import Trajectory
@@ -22,24 +20,6 @@ _VELOCITY_SLACK = 1.05
 
 class PathRefused(Exception):
     """The trajectory would break a limit, or does not start where the joints are."""
-
-
-@dataclass(frozen=True)
-class FollowingConfig:
-    """What a trajectory must keep to."""
-
-    start_tolerance: float = param(
-        0.05, "Largest distance of a trajectory's point at time zero from the joints [rad]", range=(0.001, 1.0)
-    )
-    path_tolerance: float = param(
-        0.3, "Largest tracking error where a goal asks for none of its own [rad]", range=(0.01, 3.0)
-    )
-    goal_tolerance: float = param(
-        0.02, "Largest error at the end where a goal asks for none of its own [rad]", range=(0.001, 1.0)
-    )
-    goal_time: float = param(
-        1.0, "Time for settling within the goal tolerance where a goal asks for none [s]", range=(0.0, 30.0)
-    )
 
 
 class Path:

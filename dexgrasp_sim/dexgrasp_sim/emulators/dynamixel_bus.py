@@ -230,13 +230,15 @@ class DynamixelBus:
         """Command the plant where goals or limits differ from the last command."""
         motors = self.motors.values()
         goal = np.array([motor.goal for motor in motors])
+        enabled = np.array([motor.enabled for motor in motors])
         limit = np.array([motor.torque_limit for motor in motors])
+        goal[~enabled] = 0.0
         wanted = (goal.tobytes(), limit.tobytes())
         if wanted == self._applied:
             return
         self._applied = wanted
-        if limit.any():
-            self._plant.command(goal, limit)
+        if enabled.any():
+            self._plant.command(np.where(enabled, goal, self._plant.read().position), limit)
         else:
             self._plant.release()
 
