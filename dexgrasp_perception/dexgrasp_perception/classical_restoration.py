@@ -76,51 +76,50 @@ def fill_holes(depth: NDArray[np.float32], config: ClassicalConfig) -> NDArray[n
     A plane is linear in inverse depth over the image: `1 / z = a u + b v + c`, least squares for each hole.
     """
     height, width = depth.shape
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((depth <= 0).astype(np.uint8), connectivity=8)
+    invalid = (depth <= 0).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(invalid, connectivity=8)
     left, top, wide, high, area = stats.T
-    inner = (left > 0) & (top > 0) & (left + wide < width) & (top + high < height)
+    # Two pixels of rim all around lie inside of the image.
+    inner = (left > 1) & (top > 1) & (left + wide < width - 1) & (top + high < height - 1)
     candidate = inner & (area <= config.largest_hole)
     candidate[0] = False  # the valid pixels
     if not candidate.any():
         return depth
-    hole, rim_v, rim_u = _rims(labels, depth, candidate)
-    rim_z = depth[rim_v, rim_u].astype(np.float64)
-    # Coordinates relative to each hole, so that the normal equations are well conditioned.
+    # Image coordinates relative to each hole, so that the normal equations are well conditioned.
     centre_u, centre_v = left + wide / 2.0, top + high / 2.0
-    scale = np.maximum(np.maximum(wide, high), 1).astype(np.float64)
+    extent = np.maximum(wide, high).astype(np.float64)
 
-    def basis(which: NDArray[Any], u: NDArray[np.intp], v: NDArray[np.intp]) -> NDArray[np.float64]:
-        return np.stack(
-            [(u - centre_u[which]) / scale[which], (v - centre_v[which]) / scale[which], np.ones(len(which))], axis=1
-        )
+    def coordinates(which: NDArray[Any], pixels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        v, u = np.divmod(pixels, width)
+        return (u - centre_u[which]) / extent[which], (v - centre_v[which]) / extent[which]
 
-    rows = basis(hole, rim_u, rim_v)
-    normal = np.zeros((count, 3, 3))
-    right = np.zeros((count, 3))
-    for i in range(3):
-        right[:, i] = np.bincount(hole, rows[:, i] / rim_z, count)
-        for j in range(3):
-            normal[:, i, j] = np.bincount(hole, rows[:, i] * rows[:, j], count)
+    hole, rim = _rims(labels, invalid, candidate)
+    z = depth.ravel()[rim].astype(np.float64)
+    x, y = coordinates(hole, rim)
     rims = np.bincount(hole, minlength=count)
+    sx, sy, sxx, sxy, syy, sw, sxw, syw = (
+        np.bincount(hole, weights, count) for weights in (x, y, x * x, x * y, y * y, 1 / z, x / z, y / z)
+    )
+    normal = np.stack([sxx, sxy, sx, sxy, syy, sy, sx, sy, rims], axis=1).reshape(count, 3, 3)
     candidate &= (rims >= 6) & (np.linalg.det(normal / np.maximum(rims, 1)[:, None, None]) > 1e-6)
     normal[~candidate] = np.eye(3)
-    planes = np.linalg.solve(normal, right[..., None])[..., 0]
+    a, b, c = np.linalg.solve(normal, np.stack([sxw, syw, sw], axis=1)[..., None])[..., 0].T
 
     with np.errstate(divide="ignore"):
-        misfit = np.abs(1.0 / np.einsum("nk,nk->n", rows, planes[hole]) - rim_z)
-    nearest, farthest = np.full(count, np.inf), np.zeros(count)
-    worst = np.zeros(count)
-    np.minimum.at(nearest, hole, rim_z)
-    np.maximum.at(farthest, hole, rim_z)
+        misfit = np.abs(1.0 / (a[hole] * x + b[hole] * y + c[hole]) - z)
+    nearest, farthest, worst = np.full(count, np.inf), np.zeros(count), np.zeros(count)
+    np.minimum.at(nearest, hole, z)
+    np.maximum.at(farthest, hole, z)
     np.maximum.at(worst, hole, misfit)
     candidate &= (worst <= config.agreement) & (farthest - nearest <= config.step)
 
-    v, u = np.nonzero(candidate[labels])
-    which = labels[v, u]
+    pixels = np.flatnonzero(candidate[labels])
+    which = labels.ravel()[pixels]
+    x, y = coordinates(which, pixels)
     with np.errstate(divide="ignore"):
-        z = 1.0 / np.einsum("nk,nk->n", basis(which, u, v), planes[which])
+        z = 1.0 / (a[which] * x + b[which] * y + c[which])
     filled = depth.copy()
-    filled[v, u] = np.clip(z, nearest[which], farthest[which])
+    filled.ravel()[pixels] = np.clip(z, nearest[which], farthest[which])
     return filled
 
 
@@ -131,17 +130,14 @@ def smooth(depth: NDArray[np.float32], radius: int, deviation: float) -> NDArray
 
 
 def _rims(
-    labels: NDArray[Any], depth: NDArray[np.float32], candidate: NDArray[np.bool_]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Hole, row and column of every valid pixel within two pixels of a candidate hole; near corners more than once."""
-    height, width = depth.shape
-    v, u = np.nonzero(candidate[labels] & (cv2.erode((depth <= 0).astype(np.uint8), np.ones((3, 3))) == 0))
-    hole = labels[v, u]
-    found = []
-    for dv in range(-2, 3):
-        for du in range(-2, 3):
-            rim_v, rim_u = np.clip(v + dv, 0, height - 1), np.clip(u + du, 0, width - 1)
-            valid = depth[rim_v, rim_u] > 0
-            found.append((hole[valid], rim_v[valid], rim_u[valid]))
-    holes, rows, columns = (np.concatenate(part).astype(np.intp) for part in zip(*found, strict=True))
-    return holes, rows, columns
+    labels: NDArray[Any], invalid: NDArray[np.uint8], candidate: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Hole and flat pixel index of the valid pixels within two pixels of candidate holes, some more than once."""
+    width = labels.shape[1]
+    outermost = cv2.erode(invalid, np.ones((3, 3), np.uint8)) < invalid
+    border = np.flatnonzero(outermost & candidate[labels])
+    hole = labels.ravel()[border]
+    near = [(dv, du) for dv in range(-2, 3) for du in range(-2, 3) if 0 < abs(dv) + abs(du) <= 2]
+    rim = np.concatenate([border + dv * width + du for dv, du in near])
+    valid = invalid.ravel()[rim] == 0
+    return np.tile(hole, len(near))[valid].astype(np.intp), rim[valid]

@@ -55,14 +55,16 @@ class TableConfig:
     Attributes:
         voxel: Cloud resolution while searching [m].
         thickness: Points within this distance belong to a candidate plane [m].
-        max_tilt: Largest angle between the normal and the expected up direction [rad].
+        max_tilt: Largest angle between the normal and the expected up direction, if one is given [rad].
+        max_view_tilt: Largest angle between the normal and the direction to the camera, if none is given [rad].
         min_share: Smallest share of the (thinned) cloud that a table holds.
         candidates: How many planes are looked at, largest first.
     """
 
-    voxel: float = 0.005
+    voxel: float = 0.007
     thickness: float = 0.008
     max_tilt: float = 0.6
+    max_view_tilt: float = 1.05
     min_share: float = 0.08
     candidates: int = 5
 
@@ -74,11 +76,15 @@ def find_table(
     seed: int = 0,
     config: TableConfig | None = None,
 ) -> Plane:
-    """The largest plane that faces up, by RANSAC and then least squares on its inliers.
+    """The plane that holds most of the cloud and has least of it beneath: RANSAC, then least squares on its inliers.
+
+    Several planes are looked at, largest first. A wall, or a slant plane through a heap, can hold more points than
+    the table does, but much of the cloud lies behind it; nothing lies under a table.
 
     Args:
         points: (N, 3) [m], camera frame, no NaN.
-        up: Direction against gravity in the camera frame (3,), if known; otherwise any plane will do.
+        up: Direction against gravity in the camera frame (3,), if known; otherwise the table only must not be seen
+            too flatly.
         seed: The same cloud and seed give the same plane.
 
     Raises:
@@ -89,7 +95,9 @@ def find_table(
     needed = max(50, int(config.min_share * len(thin)))
     if len(thin) < needed:
         raise TableError(f"A table needs at least {needed} points at {config.voxel} m; the cloud has {len(thin)}.")
-    expected = None if up is None else np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
+    expected = np.array([0.0, 0.0, -1.0]) if up is None else np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
+    max_tilt = config.max_view_tilt if up is None else config.max_tilt
+    best, best_score = None, -np.inf
     rest = thin
     for attempt in range(config.candidates):
         if len(rest) < needed:
@@ -97,11 +105,19 @@ def find_table(
         plane, inliers = _largest_plane(rest, config.thickness, seed + attempt)
         if inliers.sum() < needed:
             break
-        if expected is None or plane.normal @ expected > np.cos(config.max_tilt):
-            return _refined(plane, thin, config.thickness)
         rest = rest[~inliers]
-    tilt = "" if up is None else f" within {np.degrees(config.max_tilt):.0f} degrees of the expected up direction"
-    raise TableError(f"No plane with at least {needed} of {len(thin)} points{tilt} was found.")
+        plane = _refined(plane, thin, config.thickness)
+        if plane.normal @ expected > np.cos(max_tilt):
+            heights = plane.heights(thin)
+            score = (np.abs(heights) < config.thickness).sum() - (heights < -2 * config.thickness).sum()
+            if score > best_score:
+                best, best_score = plane, score
+    if best is None:
+        raise TableError(
+            f"No plane with at least {needed} of {len(thin)} points within {np.degrees(max_tilt):.0f} degrees of "
+            f"{'the direction to the camera' if up is None else 'the expected up direction'} was found."
+        )
+    return best
 
 
 def points_on_objects(

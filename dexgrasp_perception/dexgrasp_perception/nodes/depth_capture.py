@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.subscription import RCLError
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -33,50 +34,52 @@ class DepthCapture(Node):
 
     def __init__(self) -> None:
         super().__init__("depth_capture")
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._config = declare(self, SourceConfig)
         self._health = Health(self, "depth_capture: source")
         self._topics: dict[str, Publisher] = {}
-        source = DEPTH_SOURCES.create(self._config.source, self._config)
-        self.get_logger().info(f"Depth source {self._config.source!r} at {source.rate:.3g} Hz.")
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(source,), daemon=True)
+        self._source: DepthSource = DEPTH_SOURCES.create(self._config.source, self._config)
+        self.get_logger().info(f"Depth source {self._config.source!r} at {self._source.rate:.3g} Hz.")
         self._thread.start()
 
     def destroy_node(self) -> None:
         self._ended.set()
-        self._thread.join(timeout=3.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=3.0)
         super().destroy_node()
 
-    def _run(self, source: DepthSource) -> None:
+    def _run(self) -> None:
         due = time.monotonic()
         while not self._ended.is_set():
             try:
-                frame = source.read()
+                frame = self._source.read()
                 if frame is None:
                     self._health.report(DiagnosticStatus.OK, "the recording has ended")
                     break
                 self._publish(frame)
-                self._health.report(DiagnosticStatus.OK, f"delivering at {source.rate:.3g} Hz")
+                self._health.report(DiagnosticStatus.OK, f"delivering at {self._source.rate:.3g} Hz")
             except DexgraspError as error:
                 self._health.report(DiagnosticStatus.ERROR, str(error))
-                reopened = self._reopen(source)
-                if reopened is None:
-                    break
-                source, due = reopened, time.monotonic()
-                continue
-            if not source.live:
-                due = max(due + 1.0 / source.rate, time.monotonic() - 1.0)
+                self._reopen()
+                due = time.monotonic()
+            except RCLError:
+                if self.context.ok():
+                    raise
+                break
+            if not self._source.live:
+                due = max(due + 1.0 / self._source.rate, time.monotonic() - 1.0)
                 self._ended.wait(due - time.monotonic())
-        source.close()
+        self._source.close()
 
-    def _reopen(self, source: DepthSource) -> DepthSource | None:
-        source.close()
+    def _reopen(self) -> None:
+        self._source.close()
         while not self._ended.wait(_REOPEN):
             try:
-                return DEPTH_SOURCES.create(self._config.source, self._config)
+                self._source = DEPTH_SOURCES.create(self._config.source, self._config)
+                return
             except DexgraspError as error:
                 self._health.report(DiagnosticStatus.ERROR, str(error))
-        return None
 
     def _publish(self, frame: Frame) -> None:
         header = Header(frame_id="camera", stamp=self.get_clock().now().to_msg())
