@@ -16,7 +16,6 @@ def start_nodes(context: LaunchContext) -> list:
         Node(
             package=node.package,
             executable=node.executable,
-            name=node.executable,
             parameters=[str(shipped_parameters()), node.parameters(arguments), *map(str, own_parameters(arguments))],
             arguments=["--ros-args", "--log-level", arguments.log_level],
             output="screen",

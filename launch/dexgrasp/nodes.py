@@ -133,7 +133,7 @@ def share_folder() -> Path:
 def command(node: NodeSpec, arguments: Arguments) -> str:
     """Shell command that starts the node without `ros2 launch`."""
     words = [*_program(node), "--ros-args", "--log-level", arguments.log_level]
-    words += ["-r", f"__node:={node.executable}", "--params-file", str(shipped_parameters())]
+    words += ["--params-file", str(shipped_parameters())]
     for name, value in node.parameters(arguments).items():
         words += ["-p", f"{name}:={_yaml(value)}"]
     for path in own_parameters(arguments):
