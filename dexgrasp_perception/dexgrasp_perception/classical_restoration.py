@@ -1,9 +1,10 @@
 """Hole filling and edge-aware smoothing with OpenCV.
 
 What it may and may not do: a hole is filled only if it is small, does not touch the image border, and what surrounds
-it is one plane: no pixel of its rim is farther than `agreement` from the plane through the rim, and the rim spans no
-more than `step` in depth. Filled depth never leaves the rim's own range. So a hole between an object and the table
-behind it stays a hole, and no surface is invented across a discontinuity of more than `step`.
+it is one plane that the camera can see: no pixel of its rim, two pixels wide, is farther than `agreement` from the
+plane through the rim, and that plane is not `steepest` to the view. Filled depth never leaves the rim's own range. So
+the hole between an object and the table behind it stays a hole: no surface is invented across a depth discontinuity
+of more than twice `agreement`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dexgrasp_description import CameraIntrinsics
 from dexgrasp_perception.frame import Frame
 from dexgrasp_perception.restoration import Restored, read_options
 
@@ -26,16 +28,18 @@ class ClassicalConfig:
     Attributes:
         largest_hole: Holes of more pixels stay [px].
         agreement: Largest distance of a rim pixel from the plane through the rim, along the view [m].
-        step: Largest depth range of a rim [m].
+        steepest: Largest angle between the plane through a rim and the image plane [rad].
         smallest_patch: Valid patches of fewer pixels that differ from all around are noise and removed [px].
+        step: Depth difference to all around from which on a patch is noise [m].
         smoothing_radius: Neighbourhood of the bilateral filter [px]; 0 switches it off.
         smoothing_depth: Depth difference at which a neighbour's weight has fallen to 0.6 [m].
     """
 
     largest_hole: int = 600
     agreement: float = 0.006
-    step: float = 0.02
+    steepest: float = 1.2
     smallest_patch: int = 12
+    step: float = 0.02
     smoothing_radius: int = 2
     smoothing_depth: float = 0.005
 
@@ -52,7 +56,7 @@ class ClassicalRestoration:
         config = self.config
         depth = np.where(np.isfinite(frame.depth) & (frame.depth > 0), frame.depth, 0).astype(np.float32)
         depth = remove_specks(depth, config.smallest_patch, config.step)
-        depth = fill_holes(depth, config)
+        depth = fill_holes(depth, frame.intrinsics, config)
         if config.smoothing_radius > 0:
             depth = smooth(depth, config.smoothing_radius, config.smoothing_depth)
         return Restored(depth)
@@ -70,7 +74,9 @@ def remove_specks(depth: NDArray[np.float32], smallest: int, step: float) -> NDA
     return np.where(kept > 0, depth, np.float32(0))
 
 
-def fill_holes(depth: NDArray[np.float32], config: ClassicalConfig) -> NDArray[np.float32]:
+def fill_holes(
+    depth: NDArray[np.float32], intrinsics: CameraIntrinsics, config: ClassicalConfig
+) -> NDArray[np.float32]:
     """Depth (H, W) [m] with holes filled by the plane through their rim, under the rules of this module.
 
     A plane is linear in inverse depth over the image: `1 / z = a u + b v + c`, least squares for each hole.
@@ -105,13 +111,15 @@ def fill_holes(depth: NDArray[np.float32], config: ClassicalConfig) -> NDArray[n
     normal[~candidate] = np.eye(3)
     a, b, c = np.linalg.solve(normal, np.stack([sxw, syw, sw], axis=1)[..., None])[..., 0].T
 
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         misfit = np.abs(1.0 / (a[hole] * x + b[hole] * y + c[hole]) - z)
+        # Of the plane, in the middle of its hole: dz/dx = -fx z d(1/z)/du, metres along the view for metres across.
+        slope = np.hypot(a * intrinsics.fx, b * intrinsics.fy) / extent / np.abs(c)
     nearest, farthest, worst = np.full(count, np.inf), np.zeros(count), np.zeros(count)
     np.minimum.at(nearest, hole, z)
     np.maximum.at(farthest, hole, z)
     np.maximum.at(worst, hole, misfit)
-    candidate &= (worst <= config.agreement) & (farthest - nearest <= config.step)
+    candidate &= (worst <= config.agreement) & (slope <= np.tan(config.steepest))
 
     pixels = np.flatnonzero(candidate[labels])
     which = labels.ravel()[pixels]
