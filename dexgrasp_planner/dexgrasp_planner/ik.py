@@ -9,7 +9,6 @@ Arms" (2013), with every angle taken by atan2, so that accuracy holds near singu
 from __future__ import annotations
 
 import math
-from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +19,8 @@ from dexgrasp_planner.errors import MotionPlannerUnavailableError
 
 Array = NDArray[np.float64]
 
+# Angles between neighbouring axes of every UR arm [rad].
+_UR_TWISTS = np.pi / 2.0 * np.array([1.0, 0.0, 0.0, 1.0, -1.0, 0.0])
 # How far beyond its reach a pose may lie and still count as reached with a straight arm [m].
 _REACH_TOLERANCE = 1e-9
 # Below this |sin(wrist 2)| wrist 1 and wrist 3 turn about the same axis, and wrist 3 is free to choose.
@@ -37,31 +38,20 @@ class UrInverseKinematics:
     """All configurations of a UR arm for a pose of its flange.
 
     Args:
-        dh: array (6, 3), standard Denavit-Hartenberg a [m], d [m], alpha [rad] per joint.
+        dh: array (6, 3), standard Denavit-Hartenberg a [m], d [m], alpha [rad] per joint, with a UR's twists.
         lower: array (6,), joint limits [rad].
         upper: array (6,), joint limits [rad].
     """
 
     def __init__(self, dh: Array, lower: Array, upper: Array) -> None:
-        self._a, self._d, self._alpha = (np.asarray(column, dtype=np.float64) for column in np.asarray(dh).T)
+        self._a, self._d = np.asarray(dh, dtype=np.float64).T[:2]
         self._lower, self._upper = np.asarray(lower), np.asarray(upper)
-
-    def forward(self, q: Array) -> Array:
-        """`base_T_flange` (4, 4) of a configuration (6,) [rad], from the DH table."""
-        pose = np.eye(4)
-        for angle, a, d, alpha in zip(q, self._a, self._d, self._alpha, strict=True):
-            c, s, ca, sa = math.cos(angle), math.sin(angle), math.cos(alpha), math.sin(alpha)
-            pose = pose @ np.array(
-                [[c, -s * ca, s * sa, a * c], [s, c * ca, -c * sa, a * s], [0.0, sa, ca, d], [0.0, 0.0, 0.0, 1.0]]
-            )
-        return pose
 
     def solutions(self, base_T_flange: Array, reference: Array) -> Array:
         """Every configuration that reaches a pose, nearest to a reference first.
 
-        Of the 2 pi equivalents of a configuration only the one nearest to the reference is returned; the
-        others are `equivalents`. At a singular wrist (wrist 2 at a multiple of pi) wrist 3 stays where the
-        reference has it.
+        Of the configurations that differ by full turns of single joints the one nearest to the reference stands for
+        all. At a singular wrist (wrist 2 at a multiple of pi) wrist 3 stays where the reference has it.
 
         Args:
             base_T_flange: array (4, 4), pose of the flange in the base link [m].
@@ -129,9 +119,9 @@ def inverse_kinematics(arm: ArmModel) -> InverseKinematics:
     Raises:
         MotionPlannerUnavailableError: The arm's data has no DH table, so there is no closed form for it.
     """
-    if arm.dh is None:
+    if arm.dh is None or not np.allclose(arm.dh[:, 2], _UR_TWISTS):
         raise MotionPlannerUnavailableError(
-            f"Arm {arm.name!r} has no closed-form inverse kinematics: its data file has no `dh`. Use a UR arm."
+            f"Arm {arm.name!r} has no closed-form inverse kinematics: its data file needs the `dh` table of a UR arm."
         )
     return UrInverseKinematics(arm.dh, arm.lower, arm.upper)
 
@@ -151,22 +141,3 @@ def nearest_equivalent(q: Array, reference: Array, lower: Array, upper: Array) -
     near = reference + (q - reference + np.pi) % (2.0 * np.pi) - np.pi
     near = np.where(near > upper, near - 2.0 * np.pi, near)
     return np.where(near < lower, near + 2.0 * np.pi, near)
-
-
-def equivalents(q: Array, lower: Array, upper: Array) -> Array:
-    """Every configuration within the limits that differs from q by full turns of single joints.
-
-    Args:
-        q: array (D,) [rad].
-        lower: array (D,) [rad].
-        upper: array (D,) [rad].
-
-    Returns:
-        array (K, D) [rad]; K is 0 where a joint has no equivalent within its limits.
-    """
-    turns = [
-        value
-        + 2.0 * np.pi * np.arange(np.ceil((low - value) / (2.0 * np.pi)), np.floor((high - value) / (2.0 * np.pi)) + 1)
-        for value, low, high in zip(q, lower, upper, strict=True)
-    ]
-    return np.array(list(product(*turns))).reshape(-1, len(q))

@@ -24,8 +24,9 @@ FindPath = Callable[[Array, Array, IsFree, float], Array]
 
 # Vertices of the rounded path are this far apart [rad]; its spline then follows the checked polyline to about 1 mrad.
 _VERTEX_SPACING = 0.06
-# Corners are rounded over this many vertices on either side; the first that stays free is taken.
-_ROUNDING = (6, 3, 1, 0)
+# Corners are rounded over this many vertices on either side, or fewer where that would touch something.
+_ROUNDING = 6
+_ROUNDING_TRIES = 12
 _SHORTCUT_ROUNDS = 3
 
 
@@ -68,12 +69,21 @@ class RrtConnect:
         return self.rounded(self._search(start, goal, is_free, deadline), is_free)
 
     def rounded(self, vertices: Array, is_free: IsFree) -> Array:
-        """The polyline (N, D) [rad] densified, its corners rounded as far as that stays free."""
+        """The polyline (N, D) [rad] densified, each corner rounded as far as that stays free."""
         dense = densify(vertices, _VERTEX_SPACING)
-        for width in _ROUNDING:
-            path = _round_corners(dense, width)
-            if path_is_free(path, is_free, self.resolution):
+        widths = np.full(len(dense), _ROUNDING)
+        for _ in range(_ROUNDING_TRIES):
+            path = _round_corners(dense, widths)
+            spline = path_spline(path)
+            where = np.linspace(0.0, spline.x[-1], int(np.ceil(spline.x[-1] / self.resolution)) + 2)
+            blocked = where[[not is_free(q) for q in spline(where)]]
+            if not len(blocked):
                 return path
+            # Vertex i of the rounded path stands for vertex i of the dense one; sharpen those near a collision.
+            near = np.abs(spline.x[:, None] - blocked).min(axis=1) < _ROUNDING * _VERTEX_SPACING
+            if not widths[near].any():
+                break
+            widths[near] //= 2
         raise NoPathError("The path touches an obstacle between the checked configurations; use a finer resolution.")
 
     def _search(self, start: Array, goal: Array, is_free: IsFree, deadline: float) -> Array:
@@ -139,16 +149,13 @@ def _coarse_to_fine(samples: Array) -> Array:
     return samples[list(dict.fromkeys(order))]
 
 
-def _round_corners(dense: Array, width: int) -> Array:
-    """Moving average over 2 `width` + 1 vertices; the ends are mirrored, so that they stay where they are."""
-    width = min(width, len(dense) - 1)
-    if width < 1:
-        return dense
-    head = 2.0 * dense[0] - dense[width:0:-1]
-    tail = 2.0 * dense[-1] - dense[-2 : -2 - width : -1]
-    padded = np.concatenate([head, dense, tail])
-    window = np.ones(2 * width + 1) / (2 * width + 1)
-    return np.column_stack([np.convolve(column, window, mode="valid") for column in padded.T])
+def _round_corners(dense: Array, widths: NDArray[np.int64]) -> Array:
+    """Moving average of vertex i over `widths[i]` neighbours on either side; both ends stay where they are."""
+    index = np.arange(len(dense))
+    # A window that fits between both ends is symmetric there, too, and so leaves the ends and straight lines alone.
+    widths = np.minimum(widths, np.minimum(index, index[::-1]))
+    total = np.concatenate([np.zeros((1, dense.shape[1])), np.cumsum(dense, axis=0)])
+    return (total[index + widths + 1] - total[index - widths]) / (2 * widths + 1)[:, None]
 
 
 def _state(space: base.RealVectorStateSpace, q: Array) -> base.State:

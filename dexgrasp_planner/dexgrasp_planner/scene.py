@@ -67,7 +67,7 @@ class Scene:
     def roomy_checker(self, hands: Array) -> CollisionChecker:
         """Whether the arm has room to spare; the hand is not looked at."""
         robot = self.manipulator
-        obstacles = [world_solid("cloud", self.solid.octree()), *self._boxes()]
+        obstacles = [world_solid("scene", self.solid.octree()), *self._boxes()]
         return CollisionChecker(robot, [Rule(robot.arm_solids, obstacles, self.arm_distance + ROOMY)], hands)
 
     def _checker(
@@ -75,8 +75,8 @@ class Scene:
     ) -> CollisionChecker:
         robot = self.manipulator
         table, *boxes = self._boxes()
-        hand_cloud = [world_solid("cloud", for_hand.octree())]
-        arm_cloud = hand_cloud if for_arm is for_hand else [world_solid("whole cloud", for_arm.octree())]
+        hand_cloud = [world_solid("scene", for_hand.octree())]
+        arm_cloud = hand_cloud if for_arm is for_hand else [world_solid("scene or target", for_arm.octree())]
         rules = [
             Rule(robot.arm_solids, [*arm_cloud, table, *boxes], self.arm_distance),
             Rule(robot.hand_solids, [*hand_cloud, *boxes]),
