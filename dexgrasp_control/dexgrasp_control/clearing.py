@@ -198,6 +198,7 @@ class TableClearer:
         self._go_home(cancelled)
         before = self._look(cancelled, on_stage, Stage.LOOK)
         while not is_empty(before, self._area, min_height=self._config.min_height, min_cells=self._config.min_cells):
+            self._check(cancelled)
             if statistics.consecutive_failures >= limit:
                 raise ConsecutiveFailures(f"{limit} attempts in a row failed; objects remain.")
             if max_attempts and statistics.attempts >= max_attempts:

@@ -41,7 +41,7 @@ _ENDS = {
 class RobotConfig:
     """When a driver counts as gone."""
 
-    state_timeout: float = param(0.5, "A part without joint_states for this long is lost [s]", range=(0.05, 10.0))
+    state_timeout: float = param(1.0, "A part without joint_states for this long is lost [s]", range=(0.05, 10.0))
     answer_timeout: float = param(
         2.0, "A driver that does not answer a goal for this long is lost [s]", range=(0.1, 30.0)
     )
