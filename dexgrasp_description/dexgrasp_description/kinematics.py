@@ -66,7 +66,7 @@ class ForwardKinematics:
             raise MalformedDescriptionError(f"q must be (B, {count}) for {self.model.name}; got {tuple(q.shape)}.")
         position = q.to(dtype=self.dtype, device=self.device).T[self._columns]
         basis = torch.stack([torch.ones_like(position), position.sin(), position.cos(), position], dim=1)
-        parent_T_child = torch.bmm(self._parts, basis).view(-1, 3, 4, len(q))
+        parent_T_child = torch.bmm(self._parts, basis).view(len(self._parts), 3, 4, len(q))
         unit = torch.eye(4, dtype=self.dtype, device=self.device)[..., None]
         base_T_level = unit[None, :3].expand(1, 3, 4, len(q))
         poses = [base_T_level]

@@ -17,6 +17,12 @@ from dexgrasp_description.primitives import Primitive
 from dexgrasp_description.tree import Joint, read_joints
 
 ROBOTS = Path(__file__).parent / "robots"
+_COMMON_KEYS = {"name", "kind", "base_link", "joint_names", "limits", "home", "collision"}
+# Required and optional keys of a data file.
+_KEYS: dict[str, tuple[set[str], set[str]]] = {
+    "hand": (_COMMON_KEYS | {"approach_axis", "fingertips", "contact_points", "key_points"}, {"ignored_pairs"}),
+    "arm": (_COMMON_KEYS | {"flange_link", "acceleration_limit"}, {"ignored_pairs", "dh"}),
+}
 Samples = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
@@ -61,7 +67,7 @@ class RobotModel:
     def surface_samples(self, n: int, seed: int = 0) -> Samples:
         """About n points on the outside of the links, uniform by area, the same for the same seed.
 
-        A point inside another primitive of its own link is not on the outside and is drawn anew.
+        Points inside another primitive of their own link are not on the outside and are left out.
 
         Args:
             n: Number of points over all links; each link with geometry gets at least one.
@@ -78,7 +84,8 @@ class RobotModel:
             own = self.primitives_of(link)
             if not own:
                 continue
-            batches = [self._exposed(p, own, max(16, round(p.area() * density)), rng) for p in own]
+            counts = [max(16, round(primitive.area() * density)) for primitive in own]
+            batches = [self._exposed(i, own, count, rng) for i, count in enumerate(counts)]
             drawn[link] = (np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches]))
         exposed = sum(len(points) for points, _ in drawn.values())
         samples: Samples = {}
@@ -89,14 +96,17 @@ class RobotModel:
 
     @staticmethod
     def _exposed(
-        primitive: Primitive, own: tuple[Primitive, ...], count: int, rng: np.random.Generator
+        number: int, own: tuple[Primitive, ...], count: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        points, normals = primitive.sample_surface(count, rng)
-        outside = np.ones(count, dtype=bool)
-        for other in own:
-            if other is not primitive:
-                outside &= ~other.contains(points, margin=1e-9)
-        return points[outside], normals[outside]
+        points, normals = own[number].sample_surface(count, rng)
+        keep = np.ones(count, dtype=bool)
+        for i, other in enumerate(own):
+            if i != number:
+                keep &= other.signed_distance(points + 1e-6 * normals) > 0.0
+            if i < number:
+                # Faces that lie in one plane are one surface: the first primitive has it.
+                keep &= other.signed_distance(points) > 1e-9
+        return points[keep], normals[keep]
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +216,13 @@ def _read(name: str, kind: str) -> dict[str, Any]:
     data = yaml.safe_load(path.read_text()) if path.is_file() else None
     if data is None or data.get("kind") != kind:
         raise UnknownNameError(f"Unknown {kind} {name!r}. Valid names: {', '.join(names(kind))}.")
+    required, optional = _KEYS[kind]
+    missing, unknown = required - set(data), set(data) - required - optional
+    if missing or unknown:
+        raise MalformedDescriptionError(
+            f"{path.name}: missing keys: {', '.join(sorted(missing)) or 'none'}; "
+            f"unknown keys: {', '.join(sorted(unknown)) or 'none'}."
+        )
     return data
 
 

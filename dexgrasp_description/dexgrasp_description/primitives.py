@@ -192,6 +192,10 @@ def parse(link: str, entry: dict[str, Any]) -> Primitive:
         raise MalformedDescriptionError(
             f"A {kind} of {link!r} needs {SIZES[kind]} positive numbers; got {entry[kind]}."
         )
+    if "axis" in entry and (kind not in ("capsule", "cylinder") or entry["axis"] not in _AXIS_RPY or "rpy" in entry):
+        raise MalformedDescriptionError(
+            f"axis is x, y or z, for a capsule or cylinder, in place of rpy; {link!r} has {entry}."
+        )
     rpy = _AXIS_RPY[entry["axis"]] if "axis" in entry else entry.get("rpy", (0.0, 0.0, 0.0))
     return Primitive(link, kind, from_xyz_rpy(entry.get("at", (0.0, 0.0, 0.0)), rpy), size)  # type: ignore[arg-type]
 
