@@ -6,6 +6,7 @@ Run `python launch/samples/render.py` in the built workspace to make it anew.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,19 +17,29 @@ from dexgrasp_sim.depth_noise import DepthNoise, to_millimetres
 from dexgrasp_description import load_cell
 
 SEED, OBJECTS = 3, 6
+ZOOM = 1.6  # over the cell's own lens, so that the objects fill the image
 
 
 def main() -> None:
     """Write table.depth.png (16 bit, millimetres), table.color.png and table.intrinsics.json."""
-    cell = SimCell(load_cell("ur5_leap"), CellConfig(seed=SEED, objects=OBJECTS))
+    workcell = load_cell("ur5_leap")
+    own = workcell.intrinsics
+    lens = replace(own, fx=ZOOM * own.fx, fy=ZOOM * own.fy)
+    cell = SimCell(replace(workcell, intrinsics=lens), CellConfig(seed=SEED, objects=OBJECTS))
     state = cell.snapshot()
     camera, data = CameraRenderer(state.model), state.data()
-    k = cell.cell.intrinsics
-    depth = to_millimetres(DepthNoise((k.height, k.width), seed=SEED).apply(camera.depth(data)))
+    depth = to_millimetres(DepthNoise((lens.height, lens.width), seed=SEED).apply(camera.depth(data)))
     folder = Path(__file__).parent
     cv2.imwrite(str(folder / "table.depth.png"), depth)
     cv2.imwrite(str(folder / "table.color.png"), camera.colour(data)[..., ::-1])
-    intrinsics = {"width": k.width, "height": k.height, "fx": k.fx, "fy": k.fy, "cx": k.cx, "cy": k.cy}
+    intrinsics = {
+        "width": lens.width,
+        "height": lens.height,
+        "fx": lens.fx,
+        "fy": lens.fy,
+        "cx": lens.cx,
+        "cy": lens.cy,
+    }
     (folder / "table.intrinsics.json").write_text(json.dumps(intrinsics, indent=2) + "\n")
 
 
