@@ -15,8 +15,6 @@ from dexgrasp_sim.objects import ObjectModel
 from dexgrasp_sim.scene import OBJECT, ROBOT, STATIC, add_object, add_static_box, set_physics, surface
 from dexgrasp_sim.servo import add_servos, arm_gains, hand_gains
 
-OVERVIEW = "overview"  # a camera that sees the whole cell, for pictures
-
 
 def build_world(
     cell: Cell, models: Sequence[ObjectModel], poses: Sequence[NDArray[np.float64]], friction: float
@@ -68,7 +66,7 @@ def _furnish(spec: mujoco.MjSpec, cell: Cell, friction: float) -> None:
         **surface(friction),
     )
     _draw_only(spec, cell, floor)
-    _light(spec)
+    add_lights(spec)
 
 
 def _draw_only(spec: mujoco.MjSpec, cell: Cell, floor: float) -> None:
@@ -98,7 +96,8 @@ def _draw_only(spec: mujoco.MjSpec, cell: Cell, floor: float) -> None:
     draw((*cell.bin.center, 0.0), (*cell.bin.inner_size[:2], 0.001), [0.24, 0.40, 0.58, 1.0])
 
 
-def _light(spec: mujoco.MjSpec) -> None:
+def add_lights(spec: mujoco.MjSpec) -> None:
+    """Two lamps, one of which casts shadows, and a bright sky."""
     directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
     spec.worldbody.add_light(
         type=directional, pos=[0.6, -0.6, 2.0], dir=[-0.35, 0.4, -1.0], diffuse=[0.55] * 3, castshadow=True
@@ -114,7 +113,8 @@ def _light(spec: mujoco.MjSpec) -> None:
     spec.visual.headlight.ambient = [0.33] * 3
     spec.visual.headlight.diffuse = [0.08] * 3
     spec.visual.headlight.specular = [0.0] * 3
-    spec.visual.quality.shadowsize = 4096
+    spec.visual.quality.shadowsize = 8192
+    spec.visual.map.shadowclip = 2.0
     spec.add_texture(
         name="sky",
         type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,

@@ -14,6 +14,7 @@ from dexgrasp_common.nodes.run import run_node
 from dexgrasp_common.parameters import param
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.subscription import RCLError
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -99,7 +100,7 @@ class SimCellNode(Node):
         period = 1.0 / config.depth_rate
         due, frame = time.monotonic(), 0
         camera, model, data = None, None, None
-        while not self._stopping.wait(max(due - time.monotonic(), 0.0)):
+        while not self._stopping.wait(max(due - time.monotonic(), 0.0)) and self.context.ok():
             due = max(due + period, time.monotonic() - 3 * period)
             state = self._cell.snapshot()
             header = Header(frame_id="camera", stamp=self.get_clock().now().to_msg())
@@ -110,10 +111,15 @@ class SimCellNode(Node):
             else:
                 state.pose(data)
             depth = to_millimetres(noise.apply(camera.depth(data)))
-            self._depth.publish(array_to_image(depth, "16UC1", header))
-            self._info.publish(camera_info(intrinsics.width, intrinsics.height, intrinsics.matrix, header))
-            if every and frame % every == 0:
-                self._colour.publish(array_to_image(camera.colour(data), "rgb8", header))
+            colour = camera.colour(data) if every and frame % every == 0 else None
+            try:
+                self._depth.publish(array_to_image(depth, "16UC1", header))
+                self._info.publish(camera_info(intrinsics.width, intrinsics.height, intrinsics.matrix, header))
+                if colour is not None:
+                    self._colour.publish(array_to_image(colour, "rgb8", header))
+            except RCLError:
+                if self.context.ok():
+                    raise
             frame += 1
         if camera is not None:
             camera.close()
