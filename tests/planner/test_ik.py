@@ -7,10 +7,11 @@ import time
 import numpy as np
 import pytest
 import torch
-from dexgrasp_description import ArmModel, load_arm
 from dexgrasp_description.kinematics import ForwardKinematics
 from dexgrasp_planner.errors import MotionPlannerUnavailableError
 from dexgrasp_planner.ik import inverse_kinematics, nearest_equivalent
+
+from dexgrasp_description import ArmModel, load_arm
 
 
 def flange_poses(arm: ArmModel, q: np.ndarray) -> np.ndarray:
