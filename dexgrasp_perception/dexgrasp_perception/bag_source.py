@@ -45,10 +45,10 @@ class BagSource:
         self._connections = [c for c in self._reader.connections if "/" + c.topic.lstrip("/") in self._topics]
         found = {self._topics["/" + c.topic.lstrip("/")] for c in self._connections}
         if not {"depth", "info"} <= found:
+            topics = ", ".join(sorted(c.topic for c in self._reader.connections)) or "none"
             self.close()
             raise SourceError(
-                f"{config.path} needs the topics {config.depth_topic} and {config.info_topic}; it has "
-                f"{', '.join(sorted(c.topic for c in self._reader.connections)) or 'none'}."
+                f"{config.path} needs the topics {config.depth_topic} and {config.info_topic}; it has {topics}."
             )
         self.rate = self._recorded_rate()
         self._loop = config.loop

@@ -4,7 +4,8 @@ from dexgrasp_perception.cloud import deproject, object_box, sample, valid_point
 from dexgrasp_perception.errors import DepthError
 
 from dexgrasp_description import CameraIntrinsics
-from tests.perception.scenes import INTRINSICS, plane_depth, sphere_depth, table_with_boxes
+
+from .scenes import INTRINSICS, plane_depth, sphere_depth, table_with_boxes
 
 
 def test_plane_comes_back_as_a_plane() -> None:

@@ -10,7 +10,8 @@ from dexgrasp_perception.errors import PerceptionError
 from dexgrasp_perception.frame import Frame
 
 from dexgrasp_perception import DEPTH_RESTORATIONS
-from tests.perception.scenes import INTRINSICS, plane_depth, table_with_boxes
+
+from .scenes import INTRINSICS, plane_depth, table_with_boxes
 
 NORMAL = np.array([0.1, -0.55, -0.8]) / np.linalg.norm([0.1, 0.55, 0.8])
 

@@ -14,7 +14,7 @@ from dexgrasp_perception.surfaces import (
     statistical_inliers,
 )
 
-from tests.perception.scenes import INTRINSICS, sphere_depth
+from .scenes import INTRINSICS, sphere_depth
 
 
 def test_downsampling_leaves_one_mean_per_voxel() -> None:

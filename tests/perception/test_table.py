@@ -9,7 +9,7 @@ from dexgrasp_perception.errors import TableError
 from dexgrasp_perception.scene import look_at_table
 from dexgrasp_perception.table import Plane, find_table, points_on_objects
 
-from tests.perception.scenes import INTRINSICS, plane_depth, table_normal, table_with_boxes
+from .scenes import INTRINSICS, plane_depth, table_normal, table_with_boxes
 
 
 def _angle(a: np.ndarray, b: np.ndarray) -> float:
