@@ -106,8 +106,8 @@ class Cell:
         area: Object area (x0, x1, y0, y1) [m], world frame.
         bin: Where objects are dropped.
         obstacles: Further static boxes.
-        bracket: Solids between flange and hand, in the flange frame.
-        bracket_mass: Mass of the bracket [kg].
+        bracket: Solids between flange and hand, in the flange frame; none where the hand sits on the flange.
+        bracket_mass: Mass of the bracket [kg]; 0 without one.
         home: array (D,), arm posture [rad] that hides nothing of the object area from the camera.
     """
 
@@ -201,9 +201,16 @@ def _parse(name: str, data: Any) -> Cell:
         ),
         obstacles=tuple(_box(str(key), entry) for key, entry in (data["obstacles"] or {}).items()),
         bracket=tuple(primitives.parse(arm.flange_link, entry) for entry in data["bracket"]),
-        bracket_mass=float(_positive("bracket_mass", [data["bracket_mass"]], 1)[0]),
+        bracket_mass=_bracket_mass(data["bracket_mass"], bool(data["bracket"])),
         home=home,
     )
+
+
+def _bracket_mass(value: Any, has_bracket: bool) -> float:
+    mass = float(_numbers("bracket_mass", [value], 1)[0])
+    if (mass > 0.0) != has_bracket or mass < 0.0:
+        raise MalformedDescriptionError(f"bracket_mass is positive where there is a bracket, else 0; got {value}.")
+    return mass
 
 
 def _intrinsics(entry: Any) -> CameraIntrinsics:

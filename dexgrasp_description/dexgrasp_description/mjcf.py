@@ -49,8 +49,9 @@ def robot_spec(cell: Cell) -> mujoco.MjSpec:
     spec = _empty_spec(cell.name)
     _add_robot(spec, spec.worldbody, cell.world_T_base, arm)
     flange = spec.body(arm.flange_link)
-    # The flange is a mere frame in the arm's URDF; with the bracket it gets a mass.
-    flange.explicitinertial = False
+    if cell.bracket:
+        # The flange is a mere frame in the arm's URDF; with the bracket it gets a mass.
+        flange.explicitinertial = False
     for i, primitive in enumerate(cell.bracket):
         geom = _add_geom(flange, primitive, f"bracket_{i}", _BRACKET_COLOUR)
         geom.mass = cell.bracket_mass / len(cell.bracket)

@@ -65,7 +65,8 @@ def robot_urdf(cell: Cell) -> str:
             robot.append(copy.deepcopy(element))
     flange = robot.find(f"link[@name='{arm.flange_link}']")
     assert flange is not None, "the models' links were read from these files"
-    flange.append(_bracket_inertial(cell))
+    if cell.bracket:
+        flange.append(_bracket_inertial(cell))
     for primitive in cell.bracket:
         flange.extend(geometry(primitive))
     robot.append(_fixed_joint("flange_to_palm", arm.flange_link, hand.base_link, cell.flange_T_palm))
