@@ -104,7 +104,7 @@ _ERRORS: dict[tuple[str, End], type[ExecutionError]] = {
 def error_of(part: str, outcome: Outcome, phase: PhaseName) -> ExecutionError:
     """The error under which an unsuccessful outcome is reported."""
     reason = outcome.message or outcome.end.name.lower().replace("_", " ")
-    return _ERRORS[part, outcome.end](f"{phase.name}: the {part}'s trajectory ended early: {reason}")
+    return _ERRORS[part, outcome.end](f"{phase.name}: the {part} cannot go on: {reason}")
 
 
 @dataclass(frozen=True)
@@ -187,12 +187,20 @@ class PhaseRunner:
                 progress.phase_times.append((phase.name, time.monotonic() - begin))
             on_done(phase.name)
 
+    def check(self, phase: PhaseName) -> None:
+        """See whether the robot can move.
+
+        Raises:
+            ExecutionError: By the fault that stands in the way of `phase`.
+        """
+        fault = self._fault()
+        if fault is not None:
+            raise error_of(fault.part, fault.outcome, phase)
+
     def _run_phase(self, phase: Phase, progress: Progress, cancelled: Callable[[], bool]) -> None:
         if cancelled():
             raise ExecutionCancelled(f"{phase.name.name}: cancelled before it began; the robot is where it was.")
-        fault = self._fault()
-        if fault is not None:
-            raise error_of(fault.part, fault.outcome, phase.name)
+        self.check(phase.name)
         limit = phase.duration * self._config.duration_factor + self._config.duration_margin
         deadline = time.monotonic() + limit
         motions: dict[str, Motion] = {}
@@ -225,9 +233,7 @@ class PhaseRunner:
                 part, outcome = running.pop(future), future.result()
                 if outcome.end is not End.SUCCEEDED:
                     raise error_of(part, outcome, phase)
-            fault = self._fault()
-            if fault is not None:
-                raise error_of(fault.part, fault.outcome, phase)
+            self.check(phase)
             if cancelled():
                 raise ExecutionCancelled(f"{phase.name}: cancelled; the robot is still and the hand keeps its command.")
             if running and time.monotonic() > deadline:

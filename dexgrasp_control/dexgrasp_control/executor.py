@@ -131,6 +131,7 @@ class GraspExecutor:
             ExecutionError: Something went wrong on the way; the next call goes on from there.
         """
         progress = progress or Progress()
+        self._runner.check(PhaseName.HOME)
         state = self._state()
         phases = way_home(self._journey, state.arm, state.hand, self._arm_home, self._opened, self._homing)
         try:

@@ -44,7 +44,8 @@ class PlantDriver(Node):
         group = ReentrantCallbackGroup()
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", 10)
-        self.create_timer(0.01, self._publish, callback_group=group)
+        self.create_timer(0.02, self._publish, callback_group=group)
+        self._told: tuple[str, float] = ("", 0.0)
         self.create_service(Trigger, f"{part}/stop", self._on_stop, callback_group=group)
         self._server = ActionServer(
             self,
@@ -56,16 +57,19 @@ class PlantDriver(Node):
         )
 
     def _publish(self) -> None:
-        if self.unplugged:
+        if not self.unplugged:
+            sample = self.plant.read()
+            message = JointState(name=list(self.plant.joint_names), position=sample.position.tolist())
+            message.header.stamp = self.get_clock().now().to_msg()
+            self._states.publish(message)
+        fault = "LOST" if self.unplugged else self.fault
+        if fault == self._told[0] and time.monotonic() - self._told[1] < 1.0:
             return
-        sample = self.plant.read()
-        message = JointState(name=list(self.plant.joint_names), position=sample.position.tolist())
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._states.publish(message)
-        status = DiagnosticStatus(name=f"{self.part}_driver", level=DiagnosticStatus.OK)
-        if self.fault:
+        self._told = fault, time.monotonic()
+        status = DiagnosticStatus(name=f"{self.part}: plant", level=DiagnosticStatus.OK)
+        if fault:
             status.level, status.message = DiagnosticStatus.ERROR, "for this test"
-            status.values = [KeyValue(key="fault", value=self.fault)]
+            status.values = [KeyValue(key="fault", value=fault)]
         self._diagnostics.publish(DiagnosticArray(status=[status]))
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
