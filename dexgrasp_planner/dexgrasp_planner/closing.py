@@ -35,7 +35,7 @@ class Closure:
 
 
 def close(
-    hand: HandPoints, field: SceneField, world_T_palm: torch.Tensor, start: torch.Tensor, end: torch.Tensor
+    hand: HandPoints, field: SceneField, world_T_palm: torch.Tensor, start: torch.Tensor, end: torch.Tensor, support: float
 ) -> Closure:
     """Move every finger from `start` towards `end` until its links touch the scene.
 
@@ -45,19 +45,26 @@ def close(
         world_T_palm: tensor (N, 4, 4), float32.
         start: tensor (N, D) [rad].
         end: tensor (N, D) [rad].
+        support: Height that no point may fall below; fingers that do are not closed to the end [m].
     """
     q, increment = start.clone(), (end - start) / STEPS
     held = torch.zeros_like(start, dtype=torch.bool)
     moves = hand.moves.float()
     lowest = torch.full((len(q),), torch.inf)
-    for step in range(STEPS + 1):
-        points = hand.in_world(world_T_palm, q)
-        nearest, which = hand.per_link(field.distance(points))
-        lowest = torch.minimum(lowest, points[..., 2].amin(dim=1))
-        touches = nearest < TOUCH
-        held |= (touches.float() @ moves) > 0
-        if step < STEPS:
-            q = torch.where(held, q, q + increment)
-    touching = points.gather(1, which[..., None].expand(-1, -1, 3))
-    outward = torch.nn.functional.normalize(field.look_up(touching)[..., 1:], dim=-1)
-    return Closure(q, touches, touching, -outward, nearest, lowest)
+    # Once the support is touched the outcome no longer matters: such rows are left as they are.
+    alive = torch.arange(len(q))
+    for step in range(STEPS):
+        points = hand.in_world(world_T_palm[alive], q[alive])
+        nearest, _ = hand.per_link(field.distance(points))
+        lowest[alive] = torch.minimum(lowest[alive], points[:, 2].amin(dim=1))
+        held[alive] |= ((nearest < TOUCH).float() @ moves) > 0
+        alive = alive[(lowest[alive] > support) & ~held[alive].all(dim=1)]
+        q[alive] = torch.where(held[alive], q[alive], q[alive] + increment[alive])
+    points = hand.in_world(world_T_palm, q)
+    lowest = torch.minimum(lowest, points[:, 2].amin(dim=1))
+    nearest, which = hand.per_link(field.distance(points))
+    touching = points.gather(2, which[:, None].expand(-1, 3, -1))
+    _, outward = field.look_up(touching)
+    return Closure(
+        q, nearest < TOUCH, touching.transpose(1, 2), -outward.transpose(1, 2), nearest, lowest
+    )

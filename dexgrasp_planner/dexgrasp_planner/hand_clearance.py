@@ -51,9 +51,9 @@ class HandClearance:
 
     def palm_is_clear(self, field: SceneField, world_T_palm: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         """Whether palm and wrist alone are clear, (N,), the quick first question."""
-        placed = self.points.in_world(world_T_palm, q)[:, self._palm_rows]
+        placed = self.points.in_world(world_T_palm, q)[..., self._palm_rows]
         clear = field.distance(placed).amin(dim=1) > self.config.open_margin
-        return clear & (placed[..., 2].amin(dim=1) > self.config.table_margin)
+        return clear & (placed[:, 2].amin(dim=1) > self.config.table_margin)
 
     def is_clear(
         self, field: SceneField, world_T_palm: torch.Tensor, q: torch.Tensor, margin: float | None = None
@@ -62,7 +62,7 @@ class HandClearance:
         placed = self.points.in_world(world_T_palm, q)
         limit = self.config.open_margin if margin is None else margin
         clear = field.distance(placed).amin(dim=1) > limit
-        return clear & (placed[..., 2].amin(dim=1) > self.config.table_margin)
+        return clear & (placed[:, 2].amin(dim=1) > self.config.table_margin)
 
     def approach_is_clear(
         self, field: SceneField, world_T_palm: NDArray[np.float64], pregrasp: NDArray[np.float64],

@@ -27,24 +27,26 @@ class HandPoints:
         for link in self.links:
             self._slices.append(slice(start, start + len(points[link])))
             start += len(points[link])
-        self._local = [torch.tensor(np.asarray(points[link]), dtype=torch.float32) for link in self.links]
-        self.link_of_point = torch.cat([torch.full((len(rows),), i) for i, rows in enumerate(self._local)])
+        self._columns = [self._fk.link_names.index(link) for link in self.links]
+        self._local = [torch.tensor(np.asarray(points[link]).T.copy(), dtype=torch.float32) for link in self.links]
+        self.link_of_point = torch.cat([torch.full((rows.shape[1],), i) for i, rows in enumerate(self._local)])
         self.moves = self._moving_joints(hand)
 
     def __len__(self) -> int:
         return len(self.link_of_point)
 
-    def in_palm(self, q: torch.Tensor) -> torch.Tensor:
-        """Points (N, P, 3) [m], palm frame, at postures (N, D), float32 [rad]."""
-        poses = self._fk.link_poses(q)
-        placed = torch.empty(len(q), len(self), 3)
-        for link, rows, local in zip(self.links, self._slices, self._local, strict=True):
-            placed[:, rows] = local @ poses[link][:, :3, :3].transpose(1, 2) + poses[link][:, None, :3, 3]
-        return placed
-
     def in_world(self, world_T_palm: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-        """Points (N, P, 3) [m], world frame, for palms (N, 4, 4) and postures (N, D)."""
-        return self.in_palm(q) @ world_T_palm[:, :3, :3].transpose(1, 2) + world_T_palm[:, None, :3, 3]
+        """Points (N, 3, P) [m], world frame, for palms (N, 4, 4) and postures (N, D), float32 [rad].
+
+        Coordinates come before points, so that every link is one plain matrix product over all poses.
+        """
+        world_T_link = world_T_palm[:, None] @ self._fk.stacked_poses(q)[:, self._columns]
+        placed = torch.empty(len(q), 3, len(self))
+        for number, (rows, local) in enumerate(zip(self._slices, self._local, strict=True)):
+            rotation = world_T_link[:, number, :3, :3].reshape(-1, 3)
+            turned = (rotation @ local).reshape(len(q), 3, -1)
+            placed[:, :, rows] = turned + world_T_link[:, number, :3, 3:]
+        return placed
 
     def per_link(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Smallest value of each link's points and which point has it: (N, P) to two (N, L)."""

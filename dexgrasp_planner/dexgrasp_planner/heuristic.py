@@ -151,7 +151,9 @@ class HeuristicGenerator:
         if not len(kept):
             return Scored(proposals, proposals.start, np.zeros(0))
         end = torch.as_tensor(proposals.end, dtype=torch.float32)
-        closure = closing.close(self._contacts, space, palm[kept], start[kept], end)
+        closure = closing.close(
+            self._contacts, space, palm[kept], start[kept], end, self._config.clearance.table_margin
+        )
         owner = space.owner(closure.points.reshape(-1, 3).numpy()).reshape(closure.touches.shape)
         on_target = torch.as_tensor(owner == proposals.target[:, None]) & closure.touches
         on_other = (closure.touches & ~on_target).any(dim=1)
@@ -174,17 +176,51 @@ class HeuristicGenerator:
         self, closure: closing.Closure, on_target: torch.Tensor, rows: torch.Tensor, proposals: Proposals
     ) -> NDArray[np.float64]:
         active = on_target[rows]
+        points, forces = closure.points[rows], closure.forces[rows]
         centre = torch.as_tensor(proposals.centre, dtype=torch.float32)
-        residual = opposition.holding_residual(
-            closure.points[rows], closure.forces[rows], active, centre, self._config.friction
+        residual = opposition.holding_residual(points, forces, active, centre, self._config.friction)
+        slippery = opposition.holding_residual(points, forces, active, centre, 0.5 * self._config.friction)
+        thumb = active & (self._finger_of_link == self._centre.opposing)
+        rest = active & (self._finger_of_link != self._centre.opposing)
+        thumb_point, rest_point = _mean(points, thumb), _mean(points, rest)
+        thumb_force, rest_force = _mean(forces, thumb), _mean(forces, rest)
+        span = rest_point - thumb_point
+        width = span.norm(dim=1)
+        approach = torch.as_tensor(
+            approach_directions(proposals.world_T_palm, self._hand.approach_axis), dtype=torch.float32
         )
-        weight = active.float()[..., None]
-        contact = (weight * closure.points[rows]).sum(1) / weight.sum(1).clamp_min(1.0)
+        middle = 0.5 * (thumb_point + rest_point)
+        tips = [self._contacts.links.index(tip.link) for tip in self._hand.fingertips]
+        count = torch.stack(
+            [active[:, self._finger_of_link == f].any(dim=1) for f in range(len(tips))], dim=1
+        ).sum(dim=1)
+        top = 2.0 * centre[:, 2]
+        features = {
+            "residual": residual,
+            "slippery": slippery,
+            "links": active.sum(dim=1),
+            "fingers": count,
+            "tips": active[:, tips].sum(dim=1),
+            "thumb_tip": active[:, tips[self._centre.opposing]],
+            "palm": active[:, self._finger_of_link < 0].any(dim=1),
+            "offset": (middle[:, :2] - centre[:, :2]).norm(dim=1),
+            "tilt": torch.arccos((-approach[:, 2]).clamp(-1.0, 1.0)),
+            "opposition": -(thumb_force * rest_force).sum(dim=1),
+            "squeeze_axis": (torch.nn.functional.normalize(span, dim=1) * (thumb_force - rest_force)).sum(dim=1) / 2,
+            "upward": 0.5 * (thumb_force + rest_force)[:, 2],
+            "depth": top - middle[:, 2],
+            "height": middle[:, 2],
+            "relative": middle[:, 2] / top,
+            "slope": (span[:, 2] / width.clamp_min(1e-3)).abs(),
+            "width": width,
+            "top": top,
+            "lowest": closure.lowest[rows],
+        }
+        self.last_features = {name: value.double().numpy() for name, value in features.items()}
+        contact = _mean(points, active)
         offset = (contact[:, :2] - centre[:, :2]).norm(dim=1)
-        approach = approach_directions(proposals.world_T_palm, self._hand.approach_axis)
-        tilt = np.arccos(np.clip(-approach[:, 2], -1.0, 1.0))
-        score = -2.0 * residual + 0.08 * active.sum(1) - 8.0 * offset
-        return score.double().numpy() - 0.5 * tilt**2
+        score = -2.0 * residual + 0.08 * active.sum(1) - 8.0 * offset - 0.5 * features["tilt"] ** 2
+        return score.double().numpy()
 
     def _distinct(self, found: Scored, count: int) -> NDArray[np.intp]:
         """Indices of the best, no two of them nearly the same palm pose."""
@@ -238,6 +274,12 @@ class _Stages:
     def check(self) -> None:
         if self._cancelled():
             raise GenerationCancelledError("The generation was cancelled.")
+
+
+def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Mean (N, 3) of the chosen (N, L) rows of values (N, L, 3)."""
+    weight = chosen.to(values.dtype)[..., None]
+    return (weight * values).sum(dim=1) / weight.sum(dim=1).clamp_min(1.0)
 
 
 def _both(first: Scored, second: Scored) -> Scored:

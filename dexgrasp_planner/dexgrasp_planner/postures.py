@@ -18,9 +18,10 @@ SQUEEZING = 0.030  # squeeze: fingertip-link origins along their inner normals w
 LIFT = 0.20  # lift: how far the palm moves [m]
 STEEP = math.cos(math.radians(60.0))  # lift along the retreat direction where the approach points down more than this
 
-_ITERATIONS = 12
-_DAMPING = 1e-5  # [m^2/rad^2]; against squared lever arms of 1e-3 to 1e-2
-_MAX_STEP = 0.25  # [rad]
+# How the benchmark moves the fingertips: plain gradient steps on the summed squared distance to the targets. The steps
+# are part of the rule: they flex joints in proportion to what each contributes, which is also how torques make a force.
+_STEPS = 20
+_RATE = 20.0
 
 
 def approach_directions(world_T_palm: NDArray[np.float64], approach_axis: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -49,21 +50,21 @@ def lifted(world_T_palm: NDArray[np.float64], approach_axis: NDArray[np.float64]
 class PostureRules:
     """Opens and squeezes the fingers of one hand around grasp postures.
 
-    The fingertip links' origins are moved to their targets by damped least squares, clamped to the joint limits in
-    every step. The benchmark takes 20 plain gradient steps for the same targets; what cannot be reached within the
-    limits stays as near as the joints allow.
+    Targets are displaced fingertip-link origins; joints follow by the benchmark's gradient steps, clamped to the
+    limits after each. What cannot be reached stays as near as the joints allow.
     """
 
     def __init__(self, hand: HandModel) -> None:
         self._fk = ForwardKinematics(hand, dtype=torch.float64)
-        self._tips = [tip.link for tip in hand.fingertips]
-        self._inner = torch.stack([torch.tensor(tip.inner_normal) for tip in hand.fingertips])
+        links = list(self._fk.link_names)
+        self._tips = [links.index(tip.link) for tip in hand.fingertips]
+        self._inner = torch.tensor(np.stack([tip.inner_normal for tip in hand.fingertips]))
         self._approach = torch.tensor(hand.approach_axis)
         self._lower, self._upper = torch.tensor(hand.lower), torch.tensor(hand.upper)
-        q = (0.4 * self._lower + 0.6 * self._upper)[None].requires_grad_()
-        origins, _ = self._origins_and_normals(q)
-        rows = [torch.autograd.grad(origins[0, f].sum(), q, retain_graph=True)[0][0] for f in range(len(self._tips))]
-        self._moves = torch.stack(rows).abs() > 1e-9  # (F, D): which joints move which fingertip
+        joint_of = {joint.name: joint for joint in hand.joints}
+        self._child = [links.index(joint_of[name].child) for name in hand.joint_names]
+        self._axis = torch.tensor(np.stack([joint_of[name].axis for name in hand.joint_names]))
+        self._moves = torch.tensor(_ancestry(hand))
 
     def opened(self, grasp: NDArray[np.float64]) -> NDArray[np.float64]:
         """Postures (N, D) [rad] with every fingertip-link origin `OPENING` away from the object."""
@@ -84,32 +85,37 @@ class PostureRules:
         return self._reach(q, origins + SQUEEZING * direction)
 
     def _origins_and_normals(self, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        poses = self._fk.link_poses(q)
-        palm_T_tip = torch.stack([poses[link] for link in self._tips], dim=1)  # (N, F, 4, 4)
+        palm_T_tip = self._fk.stacked_poses(q)[:, self._tips]  # (N, F, 4, 4)
         return palm_T_tip[..., :3, 3], (palm_T_tip[..., :3, :3] @ self._inner[..., None])[..., 0]
 
     def _reach(self, start: torch.Tensor, targets: torch.Tensor) -> NDArray[np.float64]:
         q = start.clamp(self._lower, self._upper)
-        identity = torch.eye(q.shape[1], dtype=q.dtype)
-        for _ in range(_ITERATIONS):
-            q = q.detach().requires_grad_()
-            origins, _ = self._origins_and_normals(q)
-            jacobian = self._jacobian(origins, q)  # (N, 3F, D)
-            error = (targets - origins.detach()).flatten(1)
-            free = torch.ones_like(q)
-            for _ in range(2):  # again without the joints that a limit holds, so that the others make up for them
-                active = jacobian * free[:, None]
-                normal = active.transpose(1, 2) @ active + _DAMPING * identity
-                step = torch.linalg.solve(normal, (active.transpose(1, 2) @ error[..., None])[..., 0])
-                blocked = ((q <= self._lower) & (step < 0)) | ((q >= self._upper) & (step > 0))
-                free = free * ~blocked
-            q = (q.detach() + (step * free).clamp(-_MAX_STEP, _MAX_STEP)).clamp(self._lower, self._upper)
-        return q.detach().numpy()
+        for _ in range(_STEPS):
+            origins, jacobian = self._origins_and_jacobian(q)
+            error = (targets - origins).flatten(1)
+            descent = 2.0 * (jacobian.transpose(1, 2) @ error[..., None])[..., 0]
+            q = (q + _RATE * descent).clamp(self._lower, self._upper)
+        return q.numpy()
 
-    def _jacobian(self, origins: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-        """d origin / dq (N, 3F, D): no joint moves two fingertips, so one backward pass serves a coordinate of all."""
-        columns = [
-            torch.autograd.grad(origins[..., axis].sum(), q, retain_graph=axis < 2)[0][:, None] * self._moves
-            for axis in range(3)
-        ]
-        return torch.stack(columns, dim=2).flatten(1, 2)
+    def _origins_and_jacobian(self, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Origins (N, F, 3) and their derivative (N, 3F, D): axis x arm for every joint that carries the fingertip."""
+        poses = self._fk.stacked_poses(q)
+        origins = poses[:, self._tips, :3, 3]
+        joints = poses[:, self._child]
+        axes = (joints[..., :3, :3] @ self._axis[..., None])[..., 0]  # (N, D, 3)
+        arms = origins[:, :, None] - joints[:, None, :, :3, 3]  # (N, F, D, 3)
+        columns = torch.cross(axes[:, None].expand_as(arms), arms, dim=-1) * self._moves[..., None]
+        return origins, columns.transpose(2, 3).flatten(1, 2)
+
+
+def _ancestry(hand: HandModel) -> NDArray[np.bool_]:
+    """Which joints (F, D) carry each fingertip."""
+    above = {joint.child: joint for joint in hand.joints}
+    carries = np.zeros((len(hand.fingertips), len(hand.joint_names)), dtype=bool)
+    for row, tip in enumerate(hand.fingertips):
+        link = tip.link
+        while link in above:
+            if above[link].name in hand.joint_names:
+                carries[row, hand.joint_names.index(above[link].name)] = True
+            link = above[link].parent
+    return carries

@@ -61,7 +61,6 @@ class SceneField:
         lower = np.append(points[:, :2].min(axis=0) - config.margin, -2 * voxel)
         upper = points.max(axis=0) + config.margin
         self.clusters = clusters
-        self._origin = lower
         self._voxel = voxel
         shape = np.ceil((upper - lower) / voxel).astype(int) + 1
         occupied = np.zeros(shape, dtype=bool)
@@ -79,27 +78,38 @@ class SceneField:
         smooth = ndimage.gaussian_filter(distance, 1.0)
         gradient = np.stack(np.gradient(smooth, voxel), axis=-1)
         packed = np.concatenate([smooth[..., None], gradient], axis=-1).astype(np.float32)
+        # Gradients are per voxel here, so that an offset in voxels times them is a distance.
+        packed[:, :, :, 1:] *= voxel
         self._packed = torch.from_numpy(packed.reshape(-1, 4))
-        self._shape = torch.tensor(shape)
-        self._strides = torch.tensor([shape[1] * shape[2], shape[2], 1])
-        self._lower = torch.tensor(lower, dtype=torch.float32)
+        self._last = torch.tensor(shape - 1, dtype=torch.float32)[:, None]
+        self._strides = torch.tensor([shape[1] * shape[2], shape[2], 1], dtype=torch.float32)
+        self._lower = torch.tensor(lower, dtype=torch.float32)[:, None]
         owners = [np.full(len(cluster.points), index) for index, cluster in enumerate(clusters)]
         self._owner = np.concatenate(owners)
         self._owner_tree = cKDTree(np.concatenate([cluster.points for cluster in clusters])[:, :2])
 
-    def look_up(self, points: torch.Tensor) -> torch.Tensor:
-        """Signed distance [m] and its gradient, (..., 4), at world points (..., 3), float32."""
-        scaled = (points - self._lower) / self._voxel
-        index = torch.minimum(scaled.round().long().clamp_min(0), self._shape - 1)
-        found = self._packed[(index * self._strides).sum(-1)]
-        offset = (scaled - index) * self._voxel
-        away = offset.norm(dim=-1)
-        step = torch.where(away < self._voxel, (found[..., 1:] * offset).sum(-1), away)
-        return torch.cat([(found[..., 0] + step)[..., None], found[..., 1:]], dim=-1)
+    def look_up(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Signed distance (N, P) [m] and outward unit normal (N, 3, P) at world points (N, 3, P), float32."""
+        found, offset = self._found(points)
+        gradient = found[..., 1:].transpose(1, 2)
+        distance = found[..., 0] + (gradient * offset).sum(dim=1)
+        return distance, torch.nn.functional.normalize(gradient, dim=1)
 
     def distance(self, points: torch.Tensor) -> torch.Tensor:
-        """Signed distance [m] (...) at world points (..., 3), float32."""
-        return self.look_up(points)[..., 0]
+        """Signed distance (N, P) [m] at world points (N, 3, P), float32."""
+        found, offset = self._found(points)
+        distance = found[..., 0]
+        for axis in range(3):
+            distance = distance.addcmul(found[..., axis + 1], offset[:, axis])
+        return distance
+
+    def _found(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Contents (N, P, 4) of the nearest voxels and the way there (N, 3, P) in voxels."""
+        scaled = (points - self._lower) / self._voxel
+        index = torch.minimum(scaled.round().clamp_min_(0.0), self._last)
+        x, y, z = index.unbind(dim=1)
+        flat = torch.add(z + y * self._strides[1], x, alpha=float(self._strides[0])).long()
+        return self._packed[flat], scaled.sub_(index)
 
     def owner(self, points: NDArray[np.floating]) -> NDArray[np.intp]:
         """Index of the cluster whose column is nearest to each world point (M, 3)."""
