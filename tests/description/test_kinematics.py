@@ -17,8 +17,7 @@ from .robots import ROBOTS, compiled, load, mujoco_positions, pinocchio_position
 # The values are published with four decimals.
 TABLE_TOLERANCE = 1.0e-4
 
-# DexGraspNet 2.0's hand at q = 0: origin and axis of each joint, in the base frame (the axis of the joint's positive
-# turn in the table is the opposite of the URDF's (0, 0, -1), so it is the child frame's z).
+# DexGraspNet 2.0's hand at q = 0: child link, origin and axis of each joint, in the base frame.
 JOINT_FRAMES_AT_ZERO = {
     "j1": ("mcp_joint", (-0.0071, 0.0231, -0.0187), (0, 1, 0)),
     "j0": ("pip", (0.0310, 0.0086, -0.0065), (0, 0, -1)),
