@@ -74,7 +74,7 @@ def encode(motor: int, instruction: int, parameters: bytes) -> bytes:
 
 def split(stream: bytearray) -> list[Packet]:
     """Take every complete packet from the front of the stream; noise before a header is discarded."""
-    packets = []
+    packets: list[Packet] = []
     while True:
         start = stream.find(HEADER)
         if start < 0:

@@ -136,8 +136,15 @@ class ControlScript:
             self.running = False
         return None
 
-    def _begin(self, motion: Motion, *, asynchronous: bool) -> Motion | None:
+    def _replace(self, motion: Motion) -> None:
+        """Run another motion; an asynchronous one that it cuts short is over."""
+        if self._async_motion is not None:
+            self._async_motion = None
+            self._write_async_progress(running=False)
         self._motion = motion
+
+    def _begin(self, motion: Motion, *, asynchronous: bool) -> Motion | None:
+        self._replace(motion)
         if not asynchronous:
             return motion
         self._async_motion = motion
@@ -148,13 +155,15 @@ class ControlScript:
     def _realtime(self, command: int, torques: np.ndarray) -> None:
         if command == SERVO_J:
             if not isinstance(self._motion, ServoTracking):
-                self._motion = ServoTracking(self._setpoint)
+                self._replace(ServoTracking(self._setpoint))
+            assert isinstance(self._motion, ServoTracking)
             self._motion.target = self._vector(0)
             self._motion.lookahead = min(max(self._double(9), 0.03), 0.2)
             self._motion.gain = min(max(self._double(10), 100.0), 2000.0)
         elif command == SPEED_J:
             if not isinstance(self._motion, SpeedTracking):
-                self._motion = SpeedTracking()
+                self._replace(SpeedTracking())
+            assert isinstance(self._motion, SpeedTracking)
             self._motion.target = self._vector(0)
             self._motion.acceleration = max(self._double(6), 1e-3)
         elif command == GET_STEPTIME:
