@@ -16,6 +16,7 @@ def start_nodes(context: LaunchContext) -> list:
         Node(
             package=node.package,
             executable=node.executable,
+            prefix=f"nice -n {node.niceness}" if node.niceness else None,
             parameters=[str(shipped_parameters()), node.parameters(arguments), *map(str, own_parameters(arguments))],
             arguments=["--ros-args", "--log-level", arguments.log_level],
             output="screen",

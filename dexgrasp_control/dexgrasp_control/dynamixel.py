@@ -55,6 +55,11 @@ class Present:
     alerts: tuple[int, ...]
 
 
+ATTEMPTS = 4
+"""How often a register is read or written before the motor counts as gone: serial lines drop packets, and a status
+packet that comes late, as on a busy computer, is lost, too."""
+
+
 class DynamixelChain:
     """Motors on one serial port.
 
@@ -93,16 +98,22 @@ class DynamixelChain:
 
     def read(self, motor: int, address: int, size: int) -> int:
         """A number from one motor's control table."""
-        data, result, _ = self._call(self._packets.readTxRx, motor, address, size)
-        if result != COMM_SUCCESS:
+        for _ in range(ATTEMPTS):
+            data, result, _ = self._call(self._packets.readTxRx, motor, address, size)
+            if result == COMM_SUCCESS:
+                break
+        else:
             raise BusError(f"motor {motor}: {self._packets.getTxRxResult(result)}")
         return int.from_bytes(bytes(data), "little", signed=size > 1)
 
     def write(self, motor: int, address: int, size: int, value: int) -> None:
         """A number into one motor's control table."""
         data = list(value.to_bytes(size, "little", signed=value < 0))
-        result, error = self._call(self._packets.writeTxRx, motor, address, size, data)
-        if result != COMM_SUCCESS:
+        for _ in range(ATTEMPTS):
+            result, error = self._call(self._packets.writeTxRx, motor, address, size, data)
+            if result == COMM_SUCCESS:
+                break
+        else:
             raise BusError(f"motor {motor}: {self._packets.getTxRxResult(result)}")
         if error & ~ALERT:
             raise BusError(f"motor {motor} refuses {value} at {address}: {self._packets.getRxPacketError(error)}")
@@ -154,7 +165,7 @@ class DynamixelChain:
         )
 
     def _answers(self, motor: int) -> bool:
-        return any(self._call(self._packets.ping, motor)[1] == COMM_SUCCESS for _ in range(2))
+        return any(self._call(self._packets.ping, motor)[1] == COMM_SUCCESS for _ in range(ATTEMPTS))
 
     def _call(self, function, *arguments):  # type: ignore[no-untyped-def]
         try:

@@ -46,12 +46,14 @@ class NodeSpec:
         executable: Its entry point, which is also the node's name and its module in `<package>.nodes`.
         parameters: Parameters that follow from the arguments; all others come from the parameter files.
         when: Whether the node is started with these arguments.
+        niceness: Of the process. Those that compute give way to those that must keep time with the hardware.
     """
 
     package: str
     executable: str
     parameters: Callable[[Arguments], dict[str, Any]] = lambda a: {"cell": a.cell}
     when: Callable[[Arguments], bool] = lambda a: True
+    niceness: int = 0
 
 
 NODES: tuple[NodeSpec, ...] = (
@@ -67,9 +69,19 @@ NODES: tuple[NodeSpec, ...] = (
         lambda a: {"cell": a.cell, "source": a.source},
         lambda a: not a.sim,
     ),
-    NodeSpec("dexgrasp_perception", "depth_restoration", lambda a: {"cell": a.cell, "restoration": a.restoration}),
-    NodeSpec("dexgrasp_planner", "grasp_generator", lambda a: {"cell": a.cell, "generator": a.generator}),
-    NodeSpec("dexgrasp_planner", "motion_planner", lambda a: {"cell": a.cell, "planner": a.planner}),
+    NodeSpec(
+        "dexgrasp_perception",
+        "depth_restoration",
+        lambda a: {"cell": a.cell, "restoration": a.restoration},
+        niceness=5,
+    ),
+    NodeSpec(
+        "dexgrasp_planner",
+        "grasp_generator",
+        lambda a: {"cell": a.cell, "generator": a.generator},
+        niceness=10,
+    ),
+    NodeSpec("dexgrasp_planner", "motion_planner", lambda a: {"cell": a.cell, "planner": a.planner}, niceness=10),
     NodeSpec("dexgrasp_control", "arm_driver", lambda a: {"cell": a.cell, "arm": a.arm, "ip": a.robot_ip}),
     NodeSpec("dexgrasp_control", "hand_driver", lambda a: {"cell": a.cell, "hand": a.hand, "port": a.hand_port}),
     NodeSpec("dexgrasp_control", "grasp_executor"),
@@ -132,7 +144,8 @@ def share_folder() -> Path:
 
 def command(node: NodeSpec, arguments: Arguments) -> str:
     """Shell command that starts the node without `ros2 launch`."""
-    words = [*_program(node), "--ros-args", "--log-level", arguments.log_level]
+    nice = ["nice", "-n", str(node.niceness)] if node.niceness else []
+    words = [*nice, *_program(node), "--ros-args", "--log-level", arguments.log_level]
     words += ["--params-file", str(shipped_parameters())]
     for name, value in node.parameters(arguments).items():
         words += ["-p", f"{name}:={_yaml(value)}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -160,4 +161,6 @@ class SimCellNode(Node):
 
 def main() -> None:
     """Entry point."""
+    # Drivers wait milliseconds for an answer; the default lets a busy thread keep the interpreter for five.
+    sys.setswitchinterval(5e-4)
     run_node(SimCellNode)
