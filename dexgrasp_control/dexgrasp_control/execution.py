@@ -111,8 +111,10 @@ def error_of(part: str, outcome: Outcome, phase: PhaseName) -> ExecutionError:
 class ExecutionConfig:
     """How long phases may take and how the robot is watched meanwhile."""
 
-    duration_factor: float = param(1.5, "A phase may take its duration times this, plus the margin", range=(1.0, 10.0))
-    duration_margin: float = param(3.0, "and this, before it counts as stuck [s]", range=(0.1, 60.0))
+    duration_factor: float = param(
+        1.5, "A phase that takes longer than its duration times this, plus the margin, is stuck", range=(1.0, 10.0)
+    )
+    duration_margin: float = param(3.0, "Margin beside duration_factor [s]", range=(0.1, 60.0))
     stop_timeout: float = param(2.0, "Longest wait for the parts to confirm a stop [s]", range=(0.1, 10.0))
     poll: float = param(0.01, "How often cancelling and faults are looked at [s]", range=(0.001, 0.05))
 
