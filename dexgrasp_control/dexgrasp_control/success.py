@@ -5,70 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from dexgrasp_common.parameters import param
-from dexgrasp_description.kinematics import ForwardKinematics
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from dexgrasp_control.heights import HeightMap
-from dexgrasp_description import HandModel
-
-
-@dataclass(frozen=True)
-class TouchConfig:
-    """When fingers count as holding something."""
-
-    min_offset: float = param(
-        0.010, "A fingertip at least this far from where it is commanded presses on something [m]", range=(0.001, 0.05)
-    )
-    min_gap: float = param(
-        0.008, "Fingertips nearer to each other than this press on each other [m]", range=(0.0, 0.05)
-    )
-
-
-class Touch:
-    """Tells fingers that press on an object from fingers that press on nothing or on each other.
-
-    Args:
-        hand: Its fingertips and their inner surfaces.
-        config: Thresholds.
-    """
-
-    def __init__(self, hand: HandModel, config: TouchConfig | None = None) -> None:
-        self._hand = hand
-        self._config = config or TouchConfig()
-        self._kinematics = ForwardKinematics(hand)
-
-    def holds(self, commanded: NDArray[np.float64], measured: NDArray[np.float64]) -> bool:
-        """Whether an object keeps the thumb and a finger apart (any two fingers on a hand without a thumb).
-
-        Args:
-            commanded: Squeeze posture (D,), hand order [rad].
-            measured: Where the joints are (D,) [rad].
-        """
-        joints = torch.tensor(np.stack([commanded, measured]), dtype=torch.float64)
-        poses = {link: pose.numpy() for link, pose in self._kinematics.link_poses(joints).items()}
-        surface = {}
-        for tip in self._hand.fingertips:
-            palm_T_tip = poses[tip.link]
-            centre = palm_T_tip[:, :3, :3] @ tip.centre + palm_T_tip[:, :3, 3]
-            if np.linalg.norm(centre[0] - centre[1]) >= self._config.min_offset:
-                points = self._hand.contact_points[tip.link][0]
-                surface[tip.name] = points @ palm_T_tip[1, :3, :3].T + palm_T_tip[1, :3, 3]
-        thumbs = [name for name in surface if name == "thumb"]
-        if not thumbs and not any(tip.name == "thumb" for tip in self._hand.fingertips):
-            thumbs = list(surface)
-        return any(
-            _distance(surface[thumb], surface[finger]) >= self._config.min_gap
-            for thumb in thumbs
-            for finger in surface
-            if finger != thumb
-        )
-
-
-def _distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(a[:, None] - b[None, :], axis=-1).min())
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from dexgrasp_control.success import Touch
+from dexgrasp_control.touch import Touch, link_poses
 from dexgrasp_description.kinematics import ForwardKinematics
 from scipy.optimize import minimize
 
@@ -26,6 +26,15 @@ def pinch(flexion: float) -> np.ndarray:
     joints[MCP] = [flexion, flexion, flexion, 1.57]
     joints[HAND.joint_names.index("j15")] = flexion - 1.57
     return joints
+
+
+@pytest.mark.parametrize("name", ["leap_right", "panda_gripper"])
+def test_poses_are_those_of_the_description(name):
+    hand = load_hand(name)
+    joints = np.random.default_rng(0).uniform(hand.lower, hand.upper)
+    expected = ForwardKinematics(hand).link_poses(torch.tensor(joints)[None])
+    for link, pose in link_poses(hand, joints).items():
+        np.testing.assert_allclose(pose, expected[link][0].numpy(), atol=1e-9)
 
 
 def test_fingers_kept_apart_hold_something(touch):

@@ -22,7 +22,7 @@ from dexgrasp_control.executor import GraspExecutor, StartConfig
 from dexgrasp_control.homing import HomingConfig
 from dexgrasp_control.nodes.robot import Robot, RobotConfig
 from dexgrasp_control.phases import Phase, PhaseName, Trajectory, checked_trajectory
-from dexgrasp_control.success import Touch, TouchConfig
+from dexgrasp_control.touch import Touch, TouchConfig
 from dexgrasp_description import load_arm, load_cell, load_hand
 from dexgrasp_msgs.action import ExecuteGrasp
 from dexgrasp_msgs.msg import GraspPhase, StageTime
