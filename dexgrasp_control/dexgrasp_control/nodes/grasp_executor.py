@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +74,7 @@ class GraspExecutorNode(Node):
     def _execute(self, handle) -> ExecuteGrasp.Result:
         # A goal that is refused at the door carries no message; accepted and aborted it says why.
         if not self._busy.acquire(blocking=False):
-            handle.abort()
+            self._conclude(handle.abort)
             return ExecuteGrasp.Result(
                 error_code=ExecuteGrasp.Result.INVALID_GOAL,
                 error_msg="Another goal is being executed; one at a time. Cancel it or wait for its result.",
@@ -82,17 +83,17 @@ class GraspExecutorNode(Node):
         result = ExecuteGrasp.Result()
         try:
             self._run(handle, progress)
-            handle.succeed()
+            self._conclude(handle.succeed)
         except ExecutionCancelled as error:
             result.error_code, result.error_msg = error.code, str(error)
-            handle.canceled()
+            self._conclude(handle.canceled)
         except ExecutionError as error:
             result.error_code, result.error_msg = error.code, str(error)
-            handle.abort()
+            self._conclude(handle.abort)
         except Exception as error:
             self.get_logger().error(f"execute_grasp: {error!r}")
             result.error_code, result.error_msg = ExecuteGrasp.Result.INTERNAL_ERROR, repr(error)
-            handle.abort()
+            self._conclude(handle.abort)
         finally:
             self._busy.release()
         if result.error_code:
@@ -102,12 +103,17 @@ class GraspExecutorNode(Node):
         result.phase_times = [StageTime(stage=name.name, milliseconds=1e3 * t) for name, t in progress.phase_times]
         return result
 
+    def _conclude(self, transition: Callable[[], None]) -> None:
+        """Set the goal's state, unless the node is being shut down and nobody can be told any more."""
+        if self.context.ok():
+            transition()
+
     def _run(self, handle, progress: Progress) -> None:
         def on_phase(name: PhaseName) -> None:
             handle.publish_feedback(ExecuteGrasp.Feedback(phase=int(name)))
 
         def cancelled() -> bool:
-            return handle.is_cancel_requested
+            return not self.context.ok() or handle.is_cancel_requested
 
         messages = handle.request.trajectory.phases
         if len(messages) == 1 and _only_home(messages[0]):

@@ -218,7 +218,7 @@ class TableClearerNode(Node):
     def _execute(self, handle) -> ClearTable.Result:
         # A goal that is refused at the door carries no message; accepted and aborted it says why.
         if not self._busy.acquire(blocking=False):
-            handle.abort()
+            self._conclude(handle.abort)
             return ClearTable.Result(
                 error_code=ClearTable.Result.INVALID_GOAL,
                 error_msg="The table is being cleared already; one goal at a time. Cancel it or wait for its result.",
@@ -227,17 +227,17 @@ class TableClearerNode(Node):
         code, message = ClearTable.Result.SUCCESS, ""
         try:
             self._clear(handle, statistics)
-            handle.succeed()
+            self._conclude(handle.succeed)
         except ClearingCancelled as error:
             code, message = error.code, str(error)
-            handle.canceled()
+            self._conclude(handle.canceled)
         except ClearingError as error:
             code, message = error.code, str(error)
-            handle.abort()
+            self._conclude(handle.abort)
         except Exception as error:
             self.get_logger().error(f"clear_table: {error!r}")
             code, message = ClearTable.Result.INTERNAL_ERROR, repr(error)
-            handle.abort()
+            self._conclude(handle.abort)
         finally:
             self._busy.release()
         self.get_logger().info(
@@ -245,11 +245,16 @@ class TableClearerNode(Node):
         )
         return _result(statistics, code, message)
 
+    def _conclude(self, transition: Callable[[], None]) -> None:
+        """Set the goal's state, unless the node is being shut down and nobody can be told any more."""
+        if self.context.ok():
+            transition()
+
     def _clear(self, handle, statistics: Statistics) -> None:
         request = handle.request
 
         def cancelled() -> bool:
-            return handle.is_cancel_requested
+            return not self.context.ok() or handle.is_cancel_requested
 
         def on_stage(stage: Stage) -> None:
             handle.publish_feedback(
