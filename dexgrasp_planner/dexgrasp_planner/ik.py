@@ -77,7 +77,7 @@ class UrInverseKinematics:
         if in_plane < -_REACH_TOLERANCE:
             return []
         in_plane = math.sqrt(max(in_plane, 0.0))
-        found = []
+        found: list[tuple[float, ...]] = []
         for shoulder in (1.0, -1.0):
             q1 = math.atan2(wy, wx) + shoulder * math.atan2(in_plane, d4) + 0.5 * math.pi
             s1, c1 = math.sin(q1), math.cos(q1)

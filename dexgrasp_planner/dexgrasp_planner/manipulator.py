@@ -79,7 +79,7 @@ class Manipulator:
             apply(palm_T_world @ self.data.oMf[self.model.getFrameId(link)].homogeneous, inner)
             for link, (inner, _) in self.hand.contact_points.items()
         ]
-        return apply(world_T_palm, np.concatenate(points))
+        return np.asarray(apply(world_T_palm, np.concatenate(points)), dtype=np.float64)
 
     def primitive_poses(self, arm: Array, hand: Array) -> list[tuple[Primitive, Array]]:
         """Every collision primitive of the robot with the pose `world_T_link` (4, 4) of its link."""

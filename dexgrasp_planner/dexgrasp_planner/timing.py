@@ -117,7 +117,7 @@ def minimum_jerk(
     return Trajectory(joint_names, times, start + share[:, None] * (end - start), speed[:, None] * (end - start))
 
 
-class _ToppraPath(toppra.interpolator.AbstractGeometricPath):  # type: ignore[misc]
+class _ToppraPath(toppra.interpolator.AbstractGeometricPath):
     """A scipy spline, as toppra wants its paths."""
 
     def __init__(self, spline: CubicSpline) -> None:

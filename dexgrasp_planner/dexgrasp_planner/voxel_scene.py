@@ -61,7 +61,7 @@ class VoxelScene:
     @property
     def centres(self) -> Array:
         """Voxel centres (N, 3) [m]."""
-        return (self.cells + 0.5) * self.size
+        return np.asarray((self.cells + 0.5) * self.size, dtype=np.float64)
 
     def without_robot(self, manipulator: Manipulator, arm: Array, hand: Array) -> VoxelScene:
         """Without the voxels that the robot itself occupies at these joints [rad]: it must not dodge its own image."""
@@ -74,7 +74,7 @@ class VoxelScene:
             reach = float(primitive.size.sum()) + SELF_PADDING
             near = tree.query_ball_point(apply(world_T_link, primitive.link_T_geom[:3, 3]), reach)
             if near:
-                distance = primitive.signed_distance(apply(invert(world_T_link), centres[near]))
+                distance = primitive.signed_distance(np.asarray(apply(invert(world_T_link), centres[near])))
                 keep[np.array(near)[distance < SELF_PADDING]] = False
         return VoxelScene(self.cells[keep], self.size)
 
