@@ -68,7 +68,7 @@ def superquadric(rng: np.random.Generator) -> ObjectModel:
     e1, e2 = rng.uniform(0.25, 1.5, size=2)
     sphere = trimesh.creation.uv_sphere(radius=1.0, count=(32, SECTIONS))
     mesh = trimesh.convex.convex_hull(_superquadric_points(sphere.vertices, axes, e1, e2))
-    coarse = trimesh.creation.uv_sphere(radius=1.0, count=(12, 20))
+    coarse = trimesh.creation.uv_sphere(radius=1.0, count=(20, 32))
     part = _hull(_superquadric_points(coarse.vertices, axes, e1, e2))
     parameters = _named(a=axes[0], b=axes[1], c=axes[2], e1=e1, e2=e2)
     return solid("superquadric", parameters, mesh, [part], _colour(rng))
@@ -137,9 +137,9 @@ def torus(rng: np.random.Generator) -> ObjectModel:
     """A ring."""
     ring, tube = rng.uniform(0.032, 0.048), rng.uniform(0.012, 0.019)
     mesh = trimesh.creation.torus(major_radius=ring, minor_radius=tube, major_sections=SECTIONS, minor_sections=24)
-    angles = np.linspace(0.0, 2 * np.pi, SECTORS + 1)
+    angles = np.linspace(0.0, 2 * np.pi, SECTIONS // 2 + 1)
     path = ring * np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
-    parts = _tube_parts(path, tube, 12, closed=True)
+    parts = _tube_parts(path, tube, 16, closed=True)
     return solid("torus", _named(ring=ring, tube=tube), mesh, parts, _colour(rng))
 
 

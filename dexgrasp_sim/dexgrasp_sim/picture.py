@@ -194,7 +194,7 @@ def draw_grasps(
     places = np.concatenate([poses[:, :3, 3], seeds])
     low, high = places.min(axis=0), places.max(axis=0)
     distance = 0.6 + 0.7 * float(np.linalg.norm(high - low))
-    views = [_orbit(model, data, (low + high) / 2, distance, azimuth, 42.0, (960, 780)) for azimuth in (-55.0, 125.0)]
+    views = [_orbit(model, data, (low + high) / 2, distance, azimuth, 42.0, (880, 700)) for azimuth in (-55.0, 125.0)]
     rows = [np.concatenate(views, axis=1)]
     owner = _hand_of_geoms(model)
     close = []
@@ -203,7 +203,7 @@ def draw_grasps(
         across = world_T_palm[:3, 1]
         azimuth = float(np.degrees(np.arctan2(across[1], across[0])))
         model.geom_rgba[owner >= 0, 3] = owner[owner >= 0] == i
-        close.append(_orbit(model, data, (world_T_palm[:3, 3] + seeds[i]) / 2, 0.5, azimuth, 20.0, (480, 420)))
+        close.append(_orbit(model, data, (world_T_palm[:3, 3] + seeds[i]) / 2, 0.5, azimuth, 20.0, (440, 400)))
     if close:
         close += [np.full_like(close[0], 255)] * (4 - len(close))
         rows.append(np.concatenate(close, axis=1))
@@ -246,7 +246,7 @@ def _hands(
     spec = mujoco.MjSpec()
     set_depth_range(spec)
     add_lights(spec)
-    spec.visual.quality.shadowsize = 4096
+    spec.visual.quality.shadowsize = 2048
     spec.worldbody.add_geom(
         type=mujoco.mjtGeom.mjGEOM_PLANE,
         pos=[0.0, 0.0, table - 0.006],
