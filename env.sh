@@ -18,7 +18,9 @@ unset COLCON_CURRENT_PREFIX
 
 # Room for images and clouds in shared memory: see setup/fastdds.xml.
 export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$_dexgrasp_root/setup/fastdds.xml}"
-export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$FASTDDS_DEFAULT_PROFILES_FILE}"
+if [ "${ROS_DISTRO:-}" = jazzy ]; then  # its Fast DDS knows only the old name
+  export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$FASTDDS_DEFAULT_PROFILES_FILE}"
+fi
 # One machine unless you say otherwise, so that two labs on one network do not move each other's robots.
 export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
 export MUJOCO_GL="${MUJOCO_GL:-egl}"

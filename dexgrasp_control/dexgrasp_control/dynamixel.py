@@ -100,7 +100,7 @@ class DynamixelChain:
         """A number from one motor's control table."""
         for _ in range(ATTEMPTS):
             data, result, _ = self._call(self._packets.readTxRx, motor, address, size)
-            if result == COMM_SUCCESS:
+            if result == COMM_SUCCESS and len(data) == size:
                 break
         else:
             raise BusError(f"motor {motor}: {self._packets.getTxRxResult(result)}")
@@ -153,6 +153,8 @@ class DynamixelChain:
             data, result, error = self._call(self._packets.readRx, motor, PRESENT_SIZE)
             if result != COMM_SUCCESS:
                 raise BusError(f"motor {motor}: {self._packets.getTxRxResult(result)}")
+            if len(data) != PRESENT_SIZE:  # the late answer to an earlier question
+                raise BusError(f"motor {motor}: {len(data)} bytes instead of {PRESENT_SIZE}")
             rows.append(struct.unpack("<hii", bytes(data)))
             if error & ALERT:
                 alerts.append(motor)

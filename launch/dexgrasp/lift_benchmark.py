@@ -20,7 +20,7 @@ from dexgrasp_sim.camera import CameraRenderer, add_camera, set_depth_range
 from dexgrasp_sim.families import sample_objects
 from dexgrasp_sim.scene import add_object, add_static_box, set_physics
 from dexgrasp_sim.settle import settle
-from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig, TestScene
+from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig, LiftScene
 from rich.console import Console
 from rich.table import Table
 
@@ -28,14 +28,14 @@ from dexgrasp.report import machine, versions, write_report
 from dexgrasp_description import Cell, load_cell, load_hand
 
 
-def settled_scene(cell: Cell, objects: int, seed: int, friction: float) -> TestScene:
+def settled_scene(cell: Cell, objects: int, seed: int, friction: float) -> LiftScene:
     """Objects at rest in the cell's object area; the same numbers give the same scene."""
     rng = np.random.default_rng(seed)
     models = sample_objects(objects, rng)
-    return TestScene(models, np.array(settle(models, cell.area, rng, friction=friction)))
+    return LiftScene(models, np.array(settle(models, cell.area, rng, friction=friction)))
 
 
-def view_of(cell: Cell, scene: TestScene) -> SceneCloud:
+def view_of(cell: Cell, scene: LiftScene) -> SceneCloud:
     """What the cell's camera sees of the scene, without noise and without the robot."""
     spec = mujoco.MjSpec()
     set_physics(spec)

@@ -26,7 +26,7 @@ class Arguments:
     sim: bool = argument(True, "simulated cell with emulated controllers; false: a real camera, arm and hand")
     source: str = argument("realsense", "depth source where sim is false")
     generator: str = argument("heuristic", "grasp generator used where a goal names none")
-    restoration: str = argument("none", "depth restoration")
+    restoration: str = argument("classical", "depth restoration")
     planner: str = argument("ompl", "motion planner")
     arm: str = argument("ur", "arm driver")
     hand: str = argument("leap", "hand driver")
