@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import open3d as o3d
 from numpy.typing import ArrayLike, NDArray
 
 from dexgrasp_perception.errors import TableError
@@ -48,6 +47,9 @@ class Plane:
         return transform
 
 
+UPRIGHT = (0.0, -0.5, -0.866)  # up, in the frame of a camera that looks down at 30 degrees from the vertical
+
+
 @dataclass(frozen=True)
 class TableConfig:
     """How a table is looked for.
@@ -56,7 +58,7 @@ class TableConfig:
         voxel: Cloud resolution while searching [m].
         thickness: Points within this distance belong to a candidate plane [m].
         max_tilt: Largest angle between the normal and the expected up direction, if one is given [rad].
-        max_view_tilt: Largest angle between the normal and the direction to the camera, if none is given [rad].
+        max_tilt_unknown: Largest angle between the normal and `UPRIGHT`, if no direction is given [rad].
         min_share: Smallest share of the (thinned) cloud that a table holds.
         candidates: How many planes are looked at, largest first.
     """
@@ -64,7 +66,7 @@ class TableConfig:
     voxel: float = 0.007
     thickness: float = 0.008
     max_tilt: float = 0.6
-    max_view_tilt: float = 1.05
+    max_tilt_unknown: float = 0.9
     min_share: float = 0.08
     candidates: int = 5
 
@@ -83,8 +85,8 @@ def find_table(
 
     Args:
         points: (N, 3) [m], camera frame, no NaN.
-        up: Direction against gravity in the camera frame (3,), if known; otherwise the table only must not be seen
-            too flatly.
+        up: Direction against gravity in the camera frame (3,). None takes the camera for one that looks down at a
+            slant, the right way up: `UPRIGHT`, give or take `max_tilt_unknown`.
         seed: The same cloud and seed give the same plane.
 
     Raises:
@@ -95,14 +97,16 @@ def find_table(
     needed = max(50, int(config.min_share * len(thin)))
     if len(thin) < needed:
         raise TableError(f"A table needs at least {needed} points at {config.voxel} m; the cloud has {len(thin)}.")
-    expected = np.array([0.0, 0.0, -1.0]) if up is None else np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
-    max_tilt = config.max_view_tilt if up is None else config.max_tilt
+    expected = np.asarray(UPRIGHT if up is None else up, dtype=np.float64)
+    expected = expected / np.linalg.norm(expected)
+    max_tilt = config.max_tilt_unknown if up is None else config.max_tilt
     best, best_score = None, -np.inf
     rest = thin
     for attempt in range(config.candidates):
         if len(rest) < needed:
             break
-        plane, inliers = _largest_plane(rest, config.thickness, seed + attempt)
+        plane = _largest_plane(rest, config.thickness, seed + attempt)
+        inliers = np.abs(plane.heights(rest)) < config.thickness
         if inliers.sum() < needed:
             break
         rest = rest[~inliers]
@@ -115,7 +119,7 @@ def find_table(
     if best is None:
         raise TableError(
             f"No plane with at least {needed} of {len(thin)} points within {np.degrees(max_tilt):.0f} degrees of "
-            f"{'the direction to the camera' if up is None else 'the expected up direction'} was found."
+            f"the {'usual' if up is None else 'expected'} up direction was found."
         )
     return best
 
@@ -128,12 +132,23 @@ def points_on_objects(
     return (heights > lowest) & (heights < highest)
 
 
-def _largest_plane(points: NDArray[np.floating], thickness: float, seed: int) -> tuple[Plane, NDArray[np.bool_]]:
-    o3d.utility.random.seed(seed)
-    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
-    (a, b, c, d), _ = cloud.segment_plane(distance_threshold=thickness, ransac_n=3, num_iterations=1000)
-    plane = _facing_camera(np.array([a, b, c], dtype=np.float64), float(d))
-    return plane, np.abs(plane.heights(points)) < thickness
+def _largest_plane(points: NDArray[np.floating], thickness: float, seed: int) -> Plane:
+    """The plane through three points that most points lie on: RANSAC.
+
+    Not open3d's `segment_plane`: with one seed and one thread it still returns now this plane, now that.
+    """
+    random = np.random.default_rng(seed)
+    # A few thousand points vote for the same planes as all of them do.
+    voters = points[random.permutation(len(points))[:3000]]
+    corners = voters[random.integers(0, len(voters), (1000, 3))]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lengths = np.linalg.norm(normals, axis=1)
+    spread = lengths > 1e-6  # three points on a line, or twice the same, span no plane
+    normals, corners = normals[spread] / lengths[spread, None], corners[spread]
+    offsets = -np.einsum("nk,nk->n", normals, corners[:, 0])
+    votes = (np.abs(voters @ normals.T + offsets) < thickness).sum(axis=0)
+    best = int(np.argmax(votes))
+    return _facing_camera(normals[best], float(offsets[best]))
 
 
 def _refined(plane: Plane, points: NDArray[np.floating], thickness: float) -> Plane:
