@@ -31,7 +31,7 @@ _CARRIER = ("carrier_x", "carrier_y", "carrier_z")
 _CARRIER_STIFFNESS, _CARRIER_DAMPING = 6000.0, 150.0  # [N/m], [N s/m]; the hand weighs 0.75 kg
 
 
-class TesterError(SimError):
+class LiftTestError(SimError):
     """The scene or the grasps cannot be tested."""
 
 
@@ -58,15 +58,13 @@ class LiftConfig:
 
 
 @dataclass(frozen=True)
-class TestScene:
+class LiftScene:
     """Objects at rest on the plane z = 0.
 
     Attributes:
         objects: The objects; their names differ.
         world_T_object: array (M, 4, 4).
     """
-
-    __test__ = False  # not a pytest class
 
     objects: Sequence[ObjectModel]
     world_T_object: NDArray[np.float64]
@@ -92,11 +90,11 @@ class LiftResult:
 class GraspTester(Protocol):
     """Judges grasps of one hand."""
 
-    def lift(self, scene: TestScene, grasps: GraspSet) -> LiftResult:
+    def lift(self, scene: LiftScene, grasps: GraspSet) -> LiftResult:
         """Each grasp in the scene as given: pregrasp, cover, grasp, squeeze, lift.
 
         Raises:
-            TesterError: The grasps are of another hand, or the scene is malformed.
+            LiftTestError: The grasps are of another hand, or the scene is malformed.
         """
         ...
 
@@ -108,10 +106,10 @@ class MujocoTester:
         self._hand = hand
         self._config = config or LiftConfig()
 
-    def lift(self, scene: TestScene, grasps: GraspSet) -> LiftResult:
+    def lift(self, scene: LiftScene, grasps: GraspSet) -> LiftResult:
         """See `GraspTester.lift`."""
         if grasps.hand != self._hand.name:
-            raise TesterError(f"This bench holds {self._hand.name}; the grasps are of {grasps.hand!r}.")
+            raise LiftTestError(f"This bench holds {self._hand.name}; the grasps are of {grasps.hand!r}.")
         bench = _Bench(self._hand, self._config, scene)
         outcomes = [
             bench.run(grasps.world_T_palm[i], grasps.pregrasp[i], grasps.grasp[i], grasps.squeeze[i])
@@ -127,10 +125,10 @@ class MujocoTester:
 class _Bench:
     """One compiled scene with a hand in it."""
 
-    def __init__(self, hand: HandModel, config: LiftConfig, scene: TestScene) -> None:
+    def __init__(self, hand: HandModel, config: LiftConfig, scene: LiftScene) -> None:
         poses = np.asarray(scene.world_T_object, dtype=np.float64)
         if not scene.objects or poses.shape != (len(scene.objects), 4, 4):
-            raise TesterError(
+            raise LiftTestError(
                 f"A scene needs at least one object and a pose (4, 4) for each; got {len(scene.objects)} objects and "
                 f"poses of shape {poses.shape}."
             )
