@@ -93,6 +93,11 @@ def phases(duration: float = 0.1) -> list[GraspPhase]:
     return trajectory_message(pick(duration)).phases
 
 
+def lingering(phase: PhaseName) -> list[GraspPhase]:
+    """A pick in which one phase lasts long enough for something to happen in it."""
+    return [trajectory_message(pick(0.5 if i + 1 == phase else 0.05)).phases[i] for i in range(8)]
+
+
 def assert_next_goal_works(suite) -> None:
     result = run(suite, [], GRASP)
     assert result.error_code == Result.SUCCESS, result.error_msg
@@ -187,9 +192,7 @@ def test_a_second_goal_is_refused_with_a_message_and_the_first_goes_on(suite):
 
 @pytest.mark.parametrize("phase", list(PhaseName))
 def test_cancel_in_each_phase(suite, phase):
-    # The phase to be cancelled is made long, so that the cancel arrives within it.
-    message = [trajectory_message(pick(0.5 if i + 1 == phase else 0.05)).phases[i] for i in range(8)]
-    goal = Goal(suite, message)
+    goal = Goal(suite, lingering(phase))
     goal.reach(phase)
     time.sleep(0.1)
     suite_target = goal.handle.cancel_goal_async()
@@ -240,7 +243,7 @@ def test_a_part_that_is_gone_in_motion_stops_the_other(suite, part, code):
 )
 def test_a_fault_of_the_part_that_rests_is_taken_from_its_diagnostics(suite, part, fault, phase, code):
     driver = suite.arm if part == "arm" else suite.hand
-    goal = Goal(suite, phases(0.4))
+    goal = Goal(suite, lingering(phase))
     goal.reach(phase)
     driver.fault = fault
     result = goal.result()

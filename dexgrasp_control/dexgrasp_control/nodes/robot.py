@@ -26,6 +26,8 @@ from dexgrasp_control.execution import End, Fault, Outcome
 from dexgrasp_control.executor import RobotState
 from dexgrasp_control.phases import Trajectory
 
+_BLINK = 0.5  # a driver that discovery has lost for longer than this has gone [s]
+_FAULT_AGE = 2.0  # diagnostics come once a second; older ones say nothing about now [s]
 _ENDS = {
     FollowJointTrajectory.Result.SUCCESSFUL: End.SUCCEEDED,
     FollowJointTrajectory.Result.INVALID_GOAL: End.REJECTED,
@@ -95,17 +97,17 @@ class DriverMover:
             node, FollowJointTrajectory, f"{part}/follow_joint_trajectory", callback_group=group
         )
         self._stop = node.create_client(Trigger, f"{part}/stop", callback_group=group)
+        self._seen = -np.inf
         self.motion: _Motion | None = None
 
-    def ready(self) -> bool:
-        """Whether the driver is there."""
-        return self._client.server_is_ready()
+    def present(self) -> bool:
+        """Whether the driver is there, or was a moment ago: discovery blinks on a busy machine."""
+        if self._client.server_is_ready():
+            self._seen = time.monotonic()
+        return time.monotonic() - self._seen < _BLINK
 
     def start(self, trajectory: Trajectory) -> _Motion:
         self.motion = motion = _Motion()
-        if not self.ready():
-            motion.end(Outcome(End.UNAVAILABLE, f"no driver offers {self.part}/follow_joint_trajectory"))
-            return motion
         goal = FollowJointTrajectory.Goal()
         goal.trajectory = trajectory_msg(
             trajectory.joint_names, trajectory.times, trajectory.positions, trajectory.velocities
@@ -166,7 +168,7 @@ class Robot:
             DriverUnavailable: A part's driver is absent or silent.
         """
         for mover in (self.arm, self.hand):
-            if not mover.ready():
+            if not mover.present():
                 raise DriverUnavailable(
                     f"No driver offers {mover.part}/follow_joint_trajectory. Is {mover.part}_driver running?"
                 )
@@ -184,7 +186,7 @@ class Robot:
         now = time.monotonic()
         for mover in (self.arm, self.hand):
             fault, seen = self._faults.get(mover.part, (None, -np.inf))
-            if fault is not None and now - seen < 2.0:
+            if fault is not None and now - seen < _FAULT_AGE:
                 return fault
             silence = self._silence(mover.part)
             if silence > self._config.state_timeout:
@@ -192,7 +194,7 @@ class Robot:
             motion = mover.motion
             if motion is None or motion.outcome.done():
                 continue
-            if not mover.ready():
+            if not mover.present():
                 return Fault(mover.part, Outcome(End.LOST, "its driver has gone"))
             if not motion.answered and now - motion.sent > self._config.answer_timeout:
                 return Fault(mover.part, Outcome(End.LOST, "its driver does not answer"))
