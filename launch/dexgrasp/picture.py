@@ -97,10 +97,15 @@ def close_up(
     near = np.linalg.norm(points - grip, axis=1) < _NEAR
     seen = apply(eye_T_world, points[near].astype(np.float64))
     farthest_first = np.argsort(-seen[:, 2])
+    seen, tint = seen[farthest_first], colors[near][farthest_first]
     pixels = np.rint(seen[:, :2] / seen[:, 2:] * 600.0 + [width / 2, height / 2]).astype(int)
-    for i in farthest_first:
-        cv2.circle(image, pixels[i].tolist(), 2, colors[near][i].tolist(), -1)
-        cv2.circle(depth, pixels[i].tolist(), 2, float(seen[i, 2]), -1)
+    for du, dv in np.ndindex(4, 4):  # a point is a square of pixels; later assignments are nearer points
+        u, v = pixels[:, 0] + du - 1, pixels[:, 1] + dv - 1
+        inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        u, v, z = u[inside], v[inside], seen[inside, 2]
+        nearer = z <= depth[v, u]
+        image[v[nearer], u[nearer]] = tint[inside][nearer]
+        depth[v[nearer], u[nearer]] = z[nearer]
 
     distance, owner, shade = _cast(hand_meshes(hand, eye_T_world @ world_T_palm[None], joints[None]), matrix, _SIZE)
     hit = owner >= 0
