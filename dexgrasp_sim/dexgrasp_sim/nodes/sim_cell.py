@@ -164,3 +164,7 @@ def main() -> None:
     # Drivers wait milliseconds for an answer; the default lets a busy thread keep the interpreter for five.
     sys.setswitchinterval(5e-4)
     run_node(SimCellNode)
+
+
+if __name__ == "__main__":
+    main()
