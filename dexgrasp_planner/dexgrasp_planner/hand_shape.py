@@ -44,7 +44,7 @@ class HandPoints:
         placed = torch.empty(len(q), 3, len(self))
         for number, (rows, local) in enumerate(zip(self._slices, self._local, strict=True)):
             rotation = world_T_link[:, number, :3, :3].reshape(-1, 3)
-            turned = (rotation @ local).reshape(len(q), 3, -1)
+            turned = (rotation @ local).reshape(len(q), 3, local.shape[1])
             placed[:, :, rows] = turned + world_T_link[:, number, :3, 3:]
         return placed
 

@@ -14,6 +14,7 @@ from dexgrasp_description import HandModel
 from dexgrasp_planner.preshapes import Preshapes
 from dexgrasp_planner.scene_field import Cluster
 
+_PER_PATCH = 12  # fewer palms above one patch would not try every way round
 _PARTLY = 0.3  # share of the closing at which thumb and fingers face each other
 
 
@@ -22,7 +23,8 @@ class ProposalConfig:
     """How proposals are drawn.
 
     Attributes:
-        per_cluster: Proposals for each cluster.
+        total: Proposals for all clusters together, at most.
+        per_cluster: Proposals for one cluster, at most.
         patches: Local patches looked at in each cluster.
         wide_radius: Radius of a patch that sees a whole object [m].
         narrow_radius: Radius of a patch that sees a rim, a handle, an end [m].
@@ -34,7 +36,8 @@ class ProposalConfig:
         fingertip_height: Lowest height of the middle between the fingertips [m].
     """
 
-    per_cluster: int = 450
+    total: int = 2000
+    per_cluster: int = 400
     patches: int = 14
     wide_radius: float = 0.060
     narrow_radius: float = 0.022
@@ -122,14 +125,17 @@ def propose(
     rng: np.random.Generator,
     config: ProposalConfig,
 ) -> Proposals:
-    """Proposals for every target cluster, `config.per_cluster` each."""
+    """Proposals for every target cluster, equally many for each."""
+    targets = [index for index, cluster in enumerate(clusters) if cluster.is_target]
+    share = min(config.per_cluster, max(1, config.total // len(targets)))
+    patches = min(config.patches, max(1, share // _PER_PATCH))
     parts = []
-    for index, cluster in enumerate(clusters):
-        if not cluster.is_target:
-            continue
-        per_patch = max(1, config.per_cluster // config.patches)
-        for patch in range(config.patches):
-            parts.append(_above_patch(cluster, index, patch % 3 == 2, per_patch, hand, preshapes, limits, rng, config))
+    for index in targets:
+        for patch in range(patches):
+            narrow = patch % 3 == 2
+            parts.append(
+                _above_patch(clusters[index], index, narrow, share // patches, hand, preshapes, limits, rng, config)
+            )
     return joined(parts)
 
 
