@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import termios
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,12 +20,15 @@ OPERATING_MODE, TORQUE_ENABLE, HARDWARE_ERROR = 11, 64, 70
 POSITION_D, POSITION_I, POSITION_P = 80, 82, 84
 GOAL_CURRENT, GOAL_POSITION, PRESENT_CURRENT, PRESENT_TEMPERATURE = 102, 116, 126, 146
 CURRENT_BASED_POSITION = 5
-PRESENT_SIZE = 10  # current, velocity, position
+PRESENT_SIZE = 21  # current, velocity, position, two trajectories that are skipped, voltage, temperature
 
 TICKS = 4096
 VELOCITY_UNIT = 0.229 * 2.0 * math.pi / 60.0  # [rad/s]
 CURRENT_UNIT = 1e-3  # [A]
 ALERT = 0x80
+ATTEMPTS = 4
+"""How often a register is read or written before the motor counts as gone: serial lines drop packets, and a status
+packet that comes late, as on a busy computer, is lost, too."""
 HARDWARE_ERRORS = {
     0x01: "input voltage",
     0x04: "overheating",
@@ -46,18 +50,15 @@ class Present:
         position: array (D,) [rad], zero at tick 2048.
         velocity: array (D,) [rad/s].
         current: array (D,) [A].
+        temperature: array (D,) [Celsius].
         alerts: Ids of motors that report a hardware error.
     """
 
     position: Array
     velocity: Array
     current: Array
+    temperature: Array
     alerts: tuple[int, ...]
-
-
-ATTEMPTS = 4
-"""How often a register is read or written before the motor counts as gone: serial lines drop packets, and a status
-packet that comes late, as on a busy computer, is lost, too."""
 
 
 class DynamixelChain:
@@ -102,6 +103,7 @@ class DynamixelChain:
             data, result, _ = self._call(self._packets.readTxRx, motor, address, size)
             if result == COMM_SUCCESS and len(data) == size:
                 break
+            self.settle()
         else:
             raise BusError(f"motor {motor}: {self._packets.getTxRxResult(result)}")
         return int.from_bytes(bytes(data), "little", signed=size > 1)
@@ -113,6 +115,7 @@ class DynamixelChain:
             result, error = self._call(self._packets.writeTxRx, motor, address, size, data)
             if result == COMM_SUCCESS:
                 break
+            self.settle()
         else:
             raise BusError(f"motor {motor}: {self._packets.getTxRxResult(result)}")
         if error & ~ALERT:
@@ -140,9 +143,11 @@ class DynamixelChain:
         return (np.array(ticks, dtype=np.float64) - TICKS // 2) * (2.0 * math.pi / TICKS)
 
     def read_present(self) -> Present:
-        """Current, velocity and position of all motors in one exchange, and who raises the alert bit.
+        """What all motors measure, in one exchange, and who raises the alert bit.
 
-        The SDK's GroupSyncRead drops the alert bit, so its two halves are called here.
+        The SDK's GroupSyncRead drops the alert bit, so its two halves are called here. Temperatures come along rather
+        than in exchanges of their own, because the SDK does not tell a late answer to an earlier, longer question
+        from the answer to this one.
         """
         ids = list(self.ids)
         result = self._call(self._packets.syncReadTx, PRESENT_CURRENT, PRESENT_SIZE, ids, len(ids), False)
@@ -155,16 +160,26 @@ class DynamixelChain:
                 raise BusError(f"motor {motor}: {self._packets.getTxRxResult(result)}")
             if len(data) != PRESENT_SIZE:  # the late answer to an earlier question
                 raise BusError(f"motor {motor}: {len(data)} bytes instead of {PRESENT_SIZE}")
-            rows.append(struct.unpack("<hii", bytes(data)))
+            rows.append(struct.unpack("<hii10xB", bytes(data)))
             if error & ALERT:
                 alerts.append(motor)
-        current, velocity, ticks = np.array(rows, dtype=np.float64).T
+        current, velocity, ticks, temperature = np.array(rows, dtype=np.float64).T
         return Present(
             (ticks - TICKS // 2) * (2.0 * math.pi / TICKS),
             velocity * VELOCITY_UNIT,
             current * CURRENT_UNIT,
+            temperature,
             tuple(alerts),
         )
+
+    def settle(self) -> None:
+        """After an exchange that failed: throw away what still arrives."""
+        quiet = 0
+        while quiet < 3:
+            waiting = self._call(lambda port: port.ser.in_waiting)
+            self._call(lambda port: port.ser.reset_input_buffer())
+            quiet = 0 if waiting else quiet + 1
+            time.sleep(0.002)
 
     def _answers(self, motor: int) -> bool:
         return any(self._call(self._packets.ping, motor)[1] == COMM_SUCCESS for _ in range(ATTEMPTS))

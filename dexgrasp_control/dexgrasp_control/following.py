@@ -97,9 +97,10 @@ class Path:
 
     def _check_segment(self, segment: int, lower: Array, upper: Array, speed: Array, names: Sequence[str]) -> None:
         position, velocity = self._segment(segment, _SAMPLES)
-        first = segment == 0
-        # The joints may already stand a little outside; the path may start there, but has to lead back.
-        _check_positions(position[-1:] if first else position, lower, upper, names, self.times[segment + 1])
+        if segment == 0:
+            # Joints that already stand a little outside may start there, but not go further.
+            lower, upper = np.minimum(lower, position[0]), np.maximum(upper, position[0])
+        _check_positions(position, lower, upper, names, self.times[segment + 1])
         fastest = np.abs(velocity).max(axis=0)
         worst = int((fastest / speed).argmax())
         if fastest[worst] > speed[worst] * _VELOCITY_SLACK:

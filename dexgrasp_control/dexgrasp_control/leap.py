@@ -23,8 +23,6 @@ SIDE_JOINTS = (0, 4, 8)
 SIDE_GAIN = 0.75
 TORQUE_PER_CURRENT = 0.93 / 1.80
 """Torque per current [N m/A]: stall torque over stall current at 5 V, from the XC330-M288-T's data sheet."""
-SILENCE = 0.1
-"""A bus without a good answer for this long is lost [s]."""
 REBOOT_PAUSE = 1.0
 """Between attempts to reboot a motor in hardware error [s]."""
 FAULT_HOLD = 1.0
@@ -46,6 +44,7 @@ class LeapConfig:
     overcurrent: float = param(600.0, "A motor above this current is overloaded [mA]", range=(10.0, 1800.0))
     overcurrent_time: float = param(0.3, "when it stays there for this long [s]", range=(0.0, 10.0))
     temperature_limit: float = param(65.0, "A motor above this is too hot to move [Celsius]", range=(30.0, 75.0))
+    silence_timeout: float = param(0.1, "A hand without a complete answer for this long is lost [s]", range=(0.02, 5.0))
     speed_limit: float = param(1.0, "Fraction of the velocity limits that a trajectory may use", range=(0.01, 1.0))
     start_tolerance: float = param(
         0.2,
@@ -81,13 +80,11 @@ class LeapHand:
         self._goal: NDArray[np.float64] | None = None
         self._reading: Reading | None = None
         self._fault: tuple[DriverFault, str] | None = (DriverFault.LOST, f"not connected to {port} yet")
-        self._temperature = np.zeros(len(self.joint_names))
         self._present: Present | None = None
         self._cycle_time = 0.0
         self._over_since = np.full(len(self.joint_names), np.inf)
         self._fault_since = 0.0
         self._next_reboot = 0.0
-        self._polled = 0
         self._thread = threading.Thread(target=self._serve, name="leap_hand", daemon=True)
         self._thread.start()
 
@@ -100,7 +97,7 @@ class LeapHand:
         values = {"port": self._port}
         if present is not None:
             values |= {
-                "temperature": " ".join(f"{value:.0f}" for value in self._temperature),
+                "temperature": " ".join(f"{value:.0f}" for value in present.temperature),
                 "current_mA": " ".join(f"{value * 1e3:.0f}" for value in present.current),
                 "cycle_ms": f"{self._cycle_time * 1e3:.2f}",
             }
@@ -179,7 +176,6 @@ class LeapHand:
         present = chain.read_present()
         with self._lock:
             self._goal = np.clip(chain.read_goals(), self._model.lower, self._model.upper)
-            self._temperature = np.array([float(chain.read(m, dynamixel.PRESENT_TEMPERATURE, 1)) for m in chain.ids])
             self._over_since[:] = np.inf
             self._take(present)
             self._fault = None
@@ -208,8 +204,9 @@ class LeapHand:
                 self._cycle(chain)
                 answered = time.monotonic()
             except BusError as error:
-                if "port failed" in str(error) or time.monotonic() - answered > SILENCE:
+                if "port failed" in str(error) or time.monotonic() - answered > self._config.silence_timeout:
                     raise
+                chain.settle()
             self._cycle_time = time.monotonic() - began
             due = max(due + period, time.monotonic())
             self._closing.wait(max(0.0, due - time.monotonic()))
@@ -224,9 +221,6 @@ class LeapHand:
             goal = self._goal
         chain.write_goals(goal)
         present = chain.read_present()
-        motor = chain.ids[self._polled]
-        self._temperature[motor] = chain.read(motor, dynamixel.PRESENT_TEMPERATURE, 1)
-        self._polled = (self._polled + 1) % len(chain.ids)
         with self._lock:
             self._take(present)
         self._judge_motors(chain, present)
@@ -248,10 +242,10 @@ class LeapHand:
             self._reboot(chain, present.alerts, now)
             return
         limit = self._config.temperature_limit - (COOLING if self._fault is not None else 0.0)
-        hottest = int(self._temperature.argmax())
-        if self._temperature[hottest] > limit:
+        hottest = int(present.temperature.argmax())
+        if present.temperature[hottest] > limit:
             self._overload(
-                f"Motor {hottest} is at {self._temperature[hottest]:.0f} Celsius, above {limit:.0f}: let it cool.",
+                f"Motor {hottest} is at {present.temperature[hottest]:.0f} Celsius, above {limit:.0f}: let it cool.",
                 present,
             )
             return

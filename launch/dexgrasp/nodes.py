@@ -56,6 +56,11 @@ class NodeSpec:
     niceness: int = 0
 
 
+def _patience(arguments: Arguments) -> dict[str, Any]:
+    """An emulated controller shares this machine's cores with everything else and may keep a driver waiting."""
+    return {"silence_timeout": 0.5} if arguments.sim else {}
+
+
 NODES: tuple[NodeSpec, ...] = (
     NodeSpec(
         "dexgrasp_sim",
@@ -82,8 +87,16 @@ NODES: tuple[NodeSpec, ...] = (
         niceness=10,
     ),
     NodeSpec("dexgrasp_planner", "motion_planner", lambda a: {"cell": a.cell, "planner": a.planner}, niceness=10),
-    NodeSpec("dexgrasp_control", "arm_driver", lambda a: {"cell": a.cell, "arm": a.arm, "ip": a.robot_ip}),
-    NodeSpec("dexgrasp_control", "hand_driver", lambda a: {"cell": a.cell, "hand": a.hand, "port": a.hand_port}),
+    NodeSpec(
+        "dexgrasp_control",
+        "arm_driver",
+        lambda a: {"cell": a.cell, "arm": a.arm, "ip": a.robot_ip, **_patience(a)},
+    ),
+    NodeSpec(
+        "dexgrasp_control",
+        "hand_driver",
+        lambda a: {"cell": a.cell, "hand": a.hand, "port": a.hand_port, **_patience(a)},
+    ),
     NodeSpec("dexgrasp_control", "grasp_executor"),
     NodeSpec("dexgrasp_control", "table_clearer"),
 )

@@ -38,6 +38,7 @@ class DynamixelBus:
         self.motors = {i: Motor(i) for i in range(len(plant.joint_names))}
         self._thread: threading.Thread | None = None
         self._wake: tuple[int, int] = (-1, -1)
+        self._mute: set[int] = set()
         self._applied: tuple[bytes, bytes] | None = None
 
     def start(self) -> None:
@@ -93,6 +94,11 @@ class DynamixelBus:
             self.motors[motor].fail(error)
             self._apply()
 
+    def mute(self, motor: int, silent: bool = True) -> None:
+        """Cut one motor's data line, or mend it: it keeps its last goal but hears and says nothing."""
+        with self._lock:
+            (self._mute.add if silent else self._mute.discard)(motor)
+
     def _point_link(self, target: str) -> None:
         self.link.parent.mkdir(parents=True, exist_ok=True)
         if self.link.exists() and not self.link.is_symlink():
@@ -144,14 +150,14 @@ class DynamixelBus:
             case Instruction.SYNC_WRITE:
                 address, size = _words(data, 0)
                 for first in range(4, len(data) - size, size + 1):
-                    if data[first] in self.motors:
-                        self.motors[data[first]].write(address, data[first + 1 : first + 1 + size])
+                    for motor in self._known(data[first : first + 1]):
+                        motor.write(address, data[first + 1 : first + 1 + size])
             case Instruction.BULK_WRITE:
                 first = 0
                 while first + 5 <= len(data):
                     address, size = _words(data, first + 1)
-                    if data[first] in self.motors:
-                        self.motors[data[first]].write(address, data[first + 5 : first + 5 + size])
+                    for motor in self._known(data[first : first + 1]):
+                        motor.write(address, data[first + 5 : first + 5 + size])
                     first += 5 + size
             case Instruction.SYNC_READ:
                 address, size = _words(data, 0)
@@ -167,7 +173,7 @@ class DynamixelBus:
                 return
             case _:
                 broadcast = packet.id == BROADCAST
-                for motor in self.motors.values() if broadcast else self._known(bytes([packet.id])):
+                for motor in self._known(bytes(self.motors) if broadcast else bytes([packet.id])):
                     status = self._single(motor, packet)
                     if not broadcast or packet.instruction == Instruction.PING:
                         yield status
@@ -198,7 +204,7 @@ class DynamixelBus:
         return self._status(motor, StatusError.INSTRUCTION)
 
     def _known(self, ids: bytes) -> list[Motor]:
-        return [self.motors[i] for i in ids if i in self.motors]
+        return [self.motors[i] for i in ids if i in self.motors and i not in self._mute]
 
     def _status(self, motor: Motor, error: StatusError, data: bytes = b"") -> bytes:
         return encode(motor.id, Instruction.STATUS, bytes([error | motor.alert]) + data)
@@ -217,14 +223,9 @@ class DynamixelBus:
 
     def _measure(self) -> None:
         sample = self._plant.read()
-        for motor, position, velocity, effort in zip(
-            self.motors.values(),
-            sample.position.tolist(),
-            sample.velocity.tolist(),
-            sample.effort.tolist(),
-            strict=True,
-        ):
-            motor.measure(position, velocity, effort)
+        position, velocity, effort = sample.position.tolist(), sample.velocity.tolist(), sample.effort.tolist()
+        for joint, motor in self.motors.items():
+            motor.measure(position[joint], velocity[joint], effort[joint])
 
     def _apply(self) -> None:
         """Command the plant where goals or limits differ from the last command."""
