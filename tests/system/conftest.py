@@ -19,7 +19,7 @@ from dexgrasp_common.nodes.clients import call_action, call_service
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState, PointCloud2
 
-from dexgrasp_msgs.action import ExecuteGrasp, GenerateGrasp
+from dexgrasp_msgs.action import ClearTable, ExecuteGrasp, GenerateGrasp
 from dexgrasp_msgs.msg import GroundTruth
 from dexgrasp_msgs.srv import PlanGrasp
 
@@ -67,6 +67,14 @@ class Suite:
         client = self.session.action(ExecuteGrasp, "execute_grasp")
         try:
             return call_action(client, goal, deadline, **options)
+        finally:
+            client.destroy()
+
+    def clear(self, goal: ClearTable.Goal, deadline: float = 120.0, **options: Any) -> ClearTable.Result:
+        """Result of one ClearTable goal."""
+        client = self.session.action(ClearTable, "clear_table")
+        try:
+            return call_action(client, goal, deadline, cancel_deadline=20.0, **options)
         finally:
             client.destroy()
 
