@@ -18,11 +18,16 @@ from dexgrasp_common.parameters import param
 from numpy.typing import NDArray
 
 from dexgrasp_control.errors import (
+    ArmLost,
     AttemptsExhausted,
     ClearingCancelled,
     ConsecutiveFailures,
     ControlError,
+    DriverUnavailable,
+    HandLost,
+    HandOverload,
     NoCamera,
+    ProtectiveStop,
     RobotFault,
 )
 from dexgrasp_control.heights import HeightMap, Rectangle, height_map, is_empty, seen_share
@@ -33,6 +38,10 @@ NO_GRASPS = 108
 
 OBJECT_MISSED = 409
 """ClearTable's code, in error_counts only: executed, but the object is still on the table."""
+
+
+ROBOT_FAULTS = frozenset(error.code for error in (DriverUnavailable, ArmLost, HandLost, ProtectiveStop, HandOverload))
+"""ExecuteGrasp's codes that say nothing about the grasp."""
 
 
 class Stage(IntEnum):
@@ -107,6 +116,7 @@ class ClearingConfig:
     avoid_radius: float = param(
         0.04, "Grasps this near to one that failed since the last success come last [m]", range=(0.0, 0.3)
     )
+    max_faults: int = param(3, "Attempts in a row that a fault of the robot may end", range=(0, 100))
     recovery_timeout: float = param(60.0, "Longest wait for a robot that cannot go home [s]", range=(0.0, 3600.0))
     recovery_pause: float = param(1.0, "Pause between two tries to go home [s]", range=(0.05, 60.0))
     min_height: float = param(0.015, "Lower things count as table [m]", range=(0.003, 0.1))
@@ -195,6 +205,7 @@ class TableClearer:
         """
         limit = max_consecutive_failures or self._config.max_consecutive_failures
         failed_at: list[NDArray[np.float64]] = []
+        faults = 0
         self._go_home(cancelled)
         before = self._look(cancelled, on_stage, Stage.LOOK)
         while not is_empty(before, self._area, min_height=self._config.min_height, min_cells=self._config.min_cells):
@@ -213,16 +224,21 @@ class TableClearer:
                 if not verdict.success:
                     raise StepFailed(OBJECT_MISSED, verdict.reason)
                 statistics.successes += 1
-                statistics.consecutive_failures = 0
+                statistics.consecutive_failures = faults = 0
                 failed_at.clear()
                 self._log(f"Attempt {statistics.attempts} succeeded: {verdict.reason}.")
             except StepFailed as failure:
                 self._check(cancelled)
-                statistics.consecutive_failures += 1
+                # A robot that failed says nothing about the grasp: the papers' rule is about grasps.
+                faulty = failure.error_code in ROBOT_FAULTS
+                faults = faults + 1 if faulty else 0
+                statistics.consecutive_failures += not faulty
                 statistics.errors[failure.error_code] += 1
                 statistics.messages.setdefault(failure.error_code, str(failure))
-                failed_at.extend(place)
+                failed_at.extend([] if faulty else place)
                 self._log(f"Attempt {statistics.attempts} failed with code {failure.error_code}: {failure}")
+                if faults > self._config.max_faults:
+                    raise RobotFault(f"{faults} attempts in a row ended with a fault; the last: {failure}") from failure
                 self._go_home(cancelled)
                 after = self._look(cancelled, on_stage, Stage.LOOK)
             finally:

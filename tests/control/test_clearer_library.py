@@ -223,6 +223,23 @@ def test_a_fault_is_waited_out():
     assert table.homes == []
 
 
+def test_faults_do_not_count_as_failed_grasps():
+    gone = StepFailed(ARM_LOST, "gone")
+    table = Table(TWO, [gone, False, gone, True, True])
+    statistics = clear(table)
+    assert statistics.cleared
+    assert statistics.errors == {ARM_LOST: 2, 409: 1}
+    assert table.executed[:2] == [TWO[0], TWO[0]]  # nor is their place avoided
+
+
+def test_faults_without_end_end_it():
+    table, statistics = Table(TWO, [StepFailed(ARM_LOST, "loose cable")] * 10), Statistics()
+    with pytest.raises(RobotFault, match="loose cable"):
+        TableClearer(table, AREA, config=CONFIG).clear(statistics)
+    assert statistics.attempts == 4
+    assert statistics.consecutive_failures == 0
+
+
 def test_a_fault_that_lasts_ends_it():
     table, statistics = Table(TWO, [StepFailed(ARM_LOST, "gone")]), Statistics()
     table.homes = [None, *[StepFailed(ARM_LOST, "still gone")] * 100]
