@@ -22,6 +22,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from dexgrasp_description import load_arm, load_cell
+
 from .driver_client import Client, end, start_node
 
 MODEL = load_arm("ur5")

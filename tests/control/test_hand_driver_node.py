@@ -17,6 +17,7 @@ from dexgrasp_sim.plant import KinematicPlant
 from std_srvs.srv import Trigger
 
 from dexgrasp_description import load_hand
+
 from .driver_client import Client, end, start_node
 
 MODEL = load_hand("leap_right")
