@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dexgrasp_description import Cell, GraspSet, load_arm
 from dexgrasp_planner.cartesian import follow_line, line_points
 from dexgrasp_planner.collision import CollisionChecker
-from dexgrasp_planner.drop import drop_poses
+from dexgrasp_planner.drop import DROP_HEIGHTS, drops
 from dexgrasp_planner.errors import (
     GraspInCollisionError,
     InvalidGraspError,
@@ -45,7 +45,7 @@ LIFT_BACK_WITHIN = np.cos(np.radians(60.0))
 LEAST_LIFT = 0.10
 # A tight arm configuration (see `Scene.roomy_checker`) ranks as if it were this much farther away [rad].
 _TIGHTNESS_PENALTY = 1.0
-# Of the places above the bin, the paths to this many are tried.
+# Of the places at one height above the bin, the paths to this many are tried.
 _DROPS_TRIED = 4
 # Postures may exceed the hand's limits by this much, for rounding on the way here [rad].
 _LIMIT_TOLERANCE = 1e-3
@@ -360,22 +360,25 @@ class _Plan:
         lifted = approach.lift[-1]
         if not checker.is_free(lifted):
             raise GraspInCollisionError(f"With the object lifted, {checker.contact(lifted)}.")
-        found: list[Array] = []
         inner = self._robot.inner_surface(np.eye(4), self._grasped)
-        for pose in drop_poses(self._robot.cell.bin, self._pose, inner, center, size):
-            found.extend(self._robot.reach(pose, lifted))
-        if not found:
-            raise UnreachableError("The arm does not reach the bin with this grasp.")
-        found.sort(key=lambda q: float(np.linalg.norm(q - lifted)))
-        free = [q for q in found if checker.is_free(q)][:_DROPS_TRIED]
-        if not free:
-            raise NoPathError(f"Over the bin {checker.contact(found[0])}.")
-        for q in free[:-1]:
-            try:
-                return self._path(lifted, q, checker)
-            except NoPathError:
-                continue
-        return self._path(lifted, free[-1], checker)
+        failure: MotionError = UnreachableError("The arm does not reach the bin with this grasp.")
+        for height in DROP_HEIGHTS:
+            places = drops(self._robot.cell.bin, targeted.rest, self._pose, inner, center, size, height)
+            reached = [(place.level, q) for place in places for q in self._robot.reach(place.world_T_palm, lifted)]
+            reached.sort(key=lambda found: (found[0], float(np.linalg.norm(found[1] - lifted))))
+            tried = 0
+            for _, q in reached:
+                if checker.is_free(q):
+                    try:
+                        return self._path(lifted, q, checker)
+                    except NoPathError as error:
+                        failure = error
+                    tried += 1
+                elif not isinstance(failure, NoPathError):
+                    failure = NoPathError(f"Over the bin {checker.contact(q)}.")
+                if tried == _DROPS_TRIED:
+                    break
+        raise failure
 
     def _path(self, start: Array, goal: Array, checker: CollisionChecker) -> Array:
         self._check_time()

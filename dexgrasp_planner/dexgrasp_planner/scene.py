@@ -52,7 +52,9 @@ class Scene:
     ) -> Scene:
         """The scene of a cloud (..., 3) in `world` [m], seen while the robot stood at these joints [rad]."""
         observed = VoxelScene.from_points(points, voxel_size).without_robot(manipulator, arm, hand)
-        return cls(manipulator, observed, observed.extruded() if extrude else observed, arm_distance)
+        # What the robot stands in front of may be extruded into the robot: then that is not solid, either.
+        solid = observed.extruded().without_robot(manipulator, arm, hand) if extrude else observed
+        return cls(manipulator, observed, solid, arm_distance)
 
     def around(self, surface: Array, seed_point: Array) -> TargetedScene:
         """The scene divided into the target of a grasp and the rest; see `target_mask`."""
