@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import ConvexHull, cKDTree
 
 from dexgrasp_planner.generators import NoObjectsError
 
@@ -25,6 +27,7 @@ class FieldConfig:
         link: Points nearer than this belong to one cluster [m].
         min_points: A cluster with fewer voxels is noise.
         max_extent: A cluster longer than this is an obstacle, not an object (walls, the edge of a bin) [m].
+        wall: Where no object area is given, what stands this near the rim of the seen support is an obstacle [m].
     """
 
     voxel: float = 0.005
@@ -34,6 +37,7 @@ class FieldConfig:
     link: float = 0.0075
     min_points: int = 12
     max_extent: float = 0.34
+    wall: float = 0.025
 
 
 @dataclass(frozen=True)
@@ -140,15 +144,20 @@ def segment(
             f"{len(above)} of {len(points)} points stand more than {1000 * config.table_height:.0f} mm above the "
             "support: there is nothing to grasp, or the camera's pose in the world is wrong."
         )
-    keys, first, counts = np.unique(
-        np.floor(above / config.voxel).astype(np.int32), axis=0, return_index=True, return_counts=True
-    )
+    cells = np.floor((above - above.min(axis=0)) / config.voxel).astype(np.int64)
+    shape = cells.max(axis=0) + 1
+    _, first = np.unique((cells[:, 0] * shape[1] + cells[:, 1]) * shape[2] + cells[:, 2], return_index=True)
     thin = above[first]
     lonely = cKDTree(thin).query(thin, k=min(5, len(thin)))[0][:, -1] > 4 * config.voxel
     thin = thin[~lonely]
+    if area is None:
+        inner = _inside_support(thin, points, config)
+        clusters = [Cluster(thin[~inner], False)] if (~inner).any() else []
+        thin = thin[inner]
+    else:
+        clusters = []
     labels = _connected(thin, config.link)
-    clusters = []
-    for label in np.unique(labels):
+    for label in range(labels.max(initial=-1) + 1):
         members = thin[labels == label]
         if len(members) < config.min_points:
             continue
@@ -157,18 +166,39 @@ def segment(
         inside = area is None or (area[0] <= centre[0] <= area[1] and area[2] <= centre[1] <= area[3])
         clusters.append(Cluster(members, bool(inside and extent < config.max_extent)))
     if not any(cluster.is_target for cluster in clusters):
+        where = "on the support that is seen" if area is None else f"inside the object area {area}"
         raise NoObjectsError(
-            f"{len(clusters)} clusters stand above the support, none of them inside the object area "
-            f"{area} and shorter than {config.max_extent} m."
+            f"{len(clusters)} clusters stand above the support, none of them {where} and shorter than "
+            f"{config.max_extent} m."
         )
     return np.concatenate([cluster.points for cluster in clusters]), clusters
 
 
+def _inside_support(thin: NDArray[np.float32], points: NDArray[np.float32], config: FieldConfig) -> NDArray[np.bool_]:
+    """Which of the points (M, 3) stand `config.wall` inside the rim of the support's seen part (N, 3).
+
+    Where nobody says where objects may be, what stands on the rim counts as the wall of a bin or its surroundings.
+    The seen part is the convex hull of the largest connected piece of the plane.
+    """
+    plane = points[np.abs(points[:, 2]) < config.table_height, :2]
+    if len(plane) < 3:
+        return np.ones(len(thin), dtype=bool)
+    grid = 0.01
+    cells = np.floor((plane - plane.min(axis=0)) / grid).astype(int)
+    counts = np.zeros(cells.max(axis=0) + 1, dtype=int)
+    np.add.at(counts, (cells[:, 0], cells[:, 1]), 1)
+    pieces, _ = ndimage.label(ndimage.binary_closing(np.pad(counts > 1, 2), iterations=2)[2:-2, 2:-2])
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    floor = np.argwhere(pieces == sizes.argmax()) * grid + 0.5 * grid + plane.min(axis=0)
+    if not sizes.any() or len(floor) < 3 or np.linalg.matrix_rank(floor - floor.mean(axis=0)) < 2:
+        return np.ones(len(thin), dtype=bool)
+    sides = ConvexHull(floor).equations
+    return (thin[:, :2] @ sides[:, :2].T + sides[:, 2] < -config.wall).all(axis=1)
+
+
 def _connected(points: NDArray[np.float32], link: float) -> NDArray[np.intp]:
     """Label (N,) of the connected component of each point, joined where nearer than `link` [m]."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     pairs = cKDTree(points).query_pairs(link, output_type="ndarray")
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(points),) * 2)
     return connected_components(graph, directed=False)[1]
