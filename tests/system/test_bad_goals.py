@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from conftest import Suite
 from dexgrasp_common.nodes.messages import points_to_cloud
 from geometry_msgs.msg import Pose
 from std_msgs.msg import Header
@@ -16,12 +15,15 @@ from dexgrasp_msgs.action import ClearTable, ExecuteGrasp, GenerateGrasp
 from dexgrasp_msgs.msg import Grasp, GraspTrajectory
 from dexgrasp_msgs.srv import PlanGrasp
 
+from .suite import Suite
+
 CODES = GenerateGrasp.Result
 
 
 @pytest.fixture(autouse=True)
 def scene(suite: Suite):
     """Nothing moves while bad goals are refused, and a good goal works afterwards."""
+    suite.go_home()
     before = dict(suite.joints)
     yield
     moved = max(abs(suite.joints[name] - before[name]) for name in before)

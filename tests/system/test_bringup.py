@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Suite, wait_for
 from dexgrasp.nodes import Arguments, selected
 from dexgrasp_common.nodes.clients import call_service
 from rcl_interfaces.srv import ListParameters
 
 from dexgrasp_msgs.action import GenerateGrasp
+
+from .suite import Suite, wait_for
 
 TOPICS = {
     "/camera/depth/image_rect_raw": "sensor_msgs/msg/Image",

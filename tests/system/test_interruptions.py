@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 
-import motions
 import pytest
-from conftest import Suite, wait_for
 from dexgrasp_common.nodes.clients import call_service
 from std_srvs.srv import Trigger
 
 from dexgrasp_msgs.action import ClearTable, ExecuteGrasp, GenerateGrasp
+
+from . import motions
+from .suite import Suite, wait_for
 
 EXECUTE = ExecuteGrasp.Result
 STILL = 0.004  # the most that a joint of a robot that stands still changes in half a second [rad]
@@ -21,19 +22,9 @@ STILL = 0.004  # the most that a joint of a robot that stands still changes in h
 @pytest.fixture(autouse=True)
 def at_home(suite: Suite) -> Iterator[None]:
     """Each test starts at home; afterwards the next goal works, without a restart."""
-    go_home(suite)
+    suite.go_home()
     yield
-    go_home(suite)
-
-
-def go_home(suite: Suite) -> None:
-    end = time.monotonic() + 60.0
-    while True:
-        result = suite.execute(motions.home())
-        if result.error_code == EXECUTE.SUCCESS:
-            return
-        assert time.monotonic() < end, f"not home: error {result.error_code}: {result.error_msg}"
-        time.sleep(0.5)
+    suite.go_home()
 
 
 def assert_still(suite: Suite) -> None:

@@ -6,17 +6,17 @@ import ast
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import motions
 import numpy as np
 import pytest
-from cables import Chunk
-from conftest import CONTROLLER, Suite
 from rtde_receive import RTDEReceiveInterface
 
 from dexgrasp_msgs.action import ExecuteGrasp
+
+from . import motions
+from .cables import Chunk
+from .suite import CONTROLLER, Suite
 
 ROOT = Path(__file__).resolve().parents[2]
 RTDE = 30004
@@ -26,9 +26,8 @@ SYNC_WRITE = 0x83
 
 
 @pytest.fixture(autouse=True)
-def at_home(suite: Suite) -> Iterator[None]:
-    assert suite.execute(motions.home()).error_code == ExecuteGrasp.Result.SUCCESS
-    yield
+def at_home(suite: Suite) -> None:
+    suite.go_home()
 
 
 def servo_commands(chunks: list[Chunk]) -> list[float]:
@@ -99,10 +98,7 @@ def test_with_the_cables_pulled_nothing_moves(suite: Suite) -> None:
         pulled.join()
         suite.network.plug()
         suite.serial.plug()
-        end = time.monotonic() + 60.0
-        while suite.execute(motions.home()).error_code:
-            assert time.monotonic() < end
-            time.sleep(0.5)
+        suite.go_home()
 
 
 def test_only_emulated_controllers_command_the_plants() -> None:

@@ -1,4 +1,4 @@
-"""A camera that lies: the cloud is refused with its own error, and the diagnostics say what is wrong with the camera."""
+"""A camera that lies: the cloud is refused with an error of its own, and the diagnostics say what is wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import wait_for
 from dexgrasp.bringup import node_environment
 from dexgrasp.nodes import NODES, Arguments, command
 from dexgrasp.session import Latest, Session
@@ -22,6 +21,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from dexgrasp_msgs.action import GenerateGrasp
+
+from .suite import wait_for
 
 SAMPLES = Path(__file__).resolve().parents[2] / "launch" / "samples"
 DOMAIN = 101
