@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, Si
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import deserialize_message
+from rclpy.subscription import RCLError
 from sensor_msgs.msg import PointCloud2
 
 from dexgrasp_control.clearing import Candidate, ClearingConfig, Stage, Statistics, StepFailed, TableClearer
@@ -211,9 +211,11 @@ class TableClearerNode(Node):
         super().destroy_node()
 
     def _watch(self) -> None:
-        # The main thread sees the same signal and cleans up.
-        with contextlib.suppress(ExternalShutdownException):
+        try:
             self._eyes_executor.spin()
+        except (ExternalShutdownException, RCLError):
+            if self.context.ok():  # otherwise the main thread sees the same signal and cleans up
+                raise
 
     def _execute(self, handle) -> ClearTable.Result:
         # A goal that is refused at the door carries no message; accepted and aborted it says why.
