@@ -323,12 +323,12 @@ class _Plan:
     def _pick(self, approach: _Approach, targeted: TargetedScene, transit: CollisionChecker) -> GraspMotion:
         planner, request, config = self._planner, self._request, self._planner.config
         self._stage("approach")
-        to_pregrasp = self._path(request.start_arm, approach.cover[0], transit)
+        to_pregrasp = self._path("to the pregrasp", request.start_arm, approach.cover[0], transit)
         self._stage("transit")
         over_bin = self._to_bin(approach, targeted)
         self._stage("move")
         home_checker = targeted.carry_checker(_between(self._opened, self._robot.hand.home), None)
-        to_home = self._path(over_bin[-1], self._robot.cell.home, home_checker)
+        to_home = self._path("home", over_bin[-1], self._robot.cell.home, home_checker)
         self._stage("home")
         to_open = planner.timed(to_pregrasp)
         line, carry = config.line_scale, config.carry_scale
@@ -370,7 +370,7 @@ class _Plan:
             for _, q in reached:
                 if checker.is_free(q):
                     try:
-                        return self._path(lifted, q, checker)
+                        return self._path("over the bin", lifted, q, checker)
                     except NoPathError as error:
                         failure = error
                     tried += 1
@@ -380,14 +380,16 @@ class _Plan:
                     break
         raise failure
 
-    def _path(self, start: Array, goal: Array, checker: CollisionChecker) -> Array:
+    def _path(self, where: str, start: Array, goal: Array, checker: CollisionChecker) -> Array:
         self._check_time()
+        if not checker.is_free(goal):
+            raise NoPathError(f"There is no way {where}: there {checker.contact(goal)}.")
         try:
             return self._planner.find_path(start, goal, checker, self._deadline)
         except PlanTimeoutError:
             self._check_time()
             raise NoPathError(
-                f"No way around the obstacles was found within {self._planner.config.path_budget:.1f} s."
+                f"No way {where} around the obstacles was found within {self._planner.config.path_budget:.1f} s."
             ) from None
 
     def _check_time(self) -> None:
