@@ -27,6 +27,17 @@ OPERATING_MODE, CURRENT_LIMIT, TORQUE, ERROR, GOAL_CURRENT, GOAL, PRESENT = 11, 
 ALERT = 0x80
 
 
+def again(port: PortHandler, exchange: Callable[[], tuple]) -> tuple:
+    """An exchange, repeated where the SDK's 34 ms ran out, as they do on a busy machine; its result is next to last."""
+    for _ in range(5):
+        answer = exchange()
+        if answer[-2] == COMM_SUCCESS:
+            return answer
+        time.sleep(0.05)
+        port.ser.reset_input_buffer()
+    return answer
+
+
 class Client:
     """The SDK on an open port."""
 
@@ -36,10 +47,11 @@ class Client:
         assert self.port.setBaudRate(4_000_000)
 
     def write(self, motor: int, address: int, size: int, value: int) -> tuple[int, int]:
-        return self.packets.writeTxRx(self.port, motor, address, size, list(value.to_bytes(size, "little")))
+        data = list(value.to_bytes(size, "little"))
+        return again(self.port, lambda: self.packets.writeTxRx(self.port, motor, address, size, data))
 
     def read(self, motor: int, address: int, size: int) -> tuple[int, int, int]:
-        data, result, error = self.packets.readTxRx(self.port, motor, address, size)
+        data, result, error = again(self.port, lambda: self.packets.readTxRx(self.port, motor, address, size))
         return int.from_bytes(bytes(data), "little", signed=size > 1), result, error
 
     def value(self, motor: int, address: int, size: int) -> int:
@@ -51,6 +63,12 @@ class Client:
             assert self.write(motor, OPERATING_MODE, 1, 5) == (COMM_SUCCESS, 0)
             assert self.write(motor, GOAL_CURRENT, 2, 350) == (COMM_SUCCESS, 0)
             assert self.write(motor, TORQUE, 1, 1) == (COMM_SUCCESS, 0)
+
+    def ping(self, motor: int) -> tuple[int, int, int]:
+        return again(self.port, lambda: self.packets.ping(self.port, motor))
+
+    def reboot(self, motor: int) -> int:
+        return again(self.port, lambda: self.packets.reboot(self.port, motor))[0]
 
     def sync_goals(self, ticks: dict[int, int]) -> None:
         group = GroupSyncWrite(self.port, self.packets, GOAL, 4)
@@ -74,11 +92,9 @@ def until(condition: Callable[[], bool], timeout: float = 3.0) -> None:
 
 
 def test_motors_answer_pings_with_their_model_and_others_not_at_all(client: Client) -> None:
-    assert [client.packets.ping(client.port, motor) for motor in IDS] == [(1240, COMM_SUCCESS, 0)] * 16
+    assert [client.ping(motor) for motor in IDS] == [(1240, COMM_SUCCESS, 0)] * 16
     assert client.packets.ping(client.port, 16)[1] == COMM_RX_TIMEOUT
-    found, result = client.packets.broadcastPing(client.port)
-    assert result == COMM_SUCCESS
-    assert sorted(found) == list(IDS)
+    until(lambda: sorted(client.packets.broadcastPing(client.port)[0]) == list(IDS))
 
 
 def test_torque_on_holds_the_present_position(client: Client, bus) -> None:
@@ -97,14 +113,14 @@ def test_goals_in_ticks_move_joints_in_radians(client: Client, bus) -> None:
     for motor in IDS:
         group.addParam(motor)
     for read in (group.txRxPacket, group.fastSyncRead):
-        assert read() == COMM_SUCCESS
+        assert again(client.port, lambda read=read: (read(), None))[0] == COMM_SUCCESS
         assert abs(group.getData(0, 132, 4) - 3072) <= 1
         assert abs(group.getData(5, 132, 4) - 1536) <= 1
         assert group.getData(7, 132, 4) == 2048
     bulk = GroupBulkRead(client.port, client.packets)
     bulk.addParam(0, 132, 4)
     bulk.addParam(5, 146, 1)
-    assert bulk.txRxPacket() == COMM_SUCCESS
+    assert again(client.port, lambda: (bulk.txRxPacket(), None))[0] == COMM_SUCCESS
     assert abs(bulk.getData(0, 132, 4) - 3072) <= 1
     assert bulk.getData(5, 146, 1) == 32
 
@@ -123,7 +139,7 @@ def test_the_goal_current_limits_the_force_on_a_wall(client: Client, bus) -> Non
 def test_registered_writes_wait_for_the_action(client: Client) -> None:
     client.power_up()
     goal = list((2100).to_bytes(4, "little"))
-    assert client.packets.regWriteTxRx(client.port, 2, GOAL, 4, goal) == (COMM_SUCCESS, 0)
+    assert again(client.port, lambda: client.packets.regWriteTxRx(client.port, 2, GOAL, 4, goal)) == (COMM_SUCCESS, 0)
     assert client.value(2, GOAL, 4) == 2048
     assert client.packets.action(client.port, 2) == COMM_SUCCESS
     until(lambda: client.value(2, GOAL, 4) == 2100)
@@ -160,10 +176,10 @@ def test_an_overheated_motor_goes_limp_until_it_is_cool_and_rebooted(client: Cli
     assert client.read(4, ERROR, 1) == (HardwareError.OVERHEATING, COMM_SUCCESS, ALERT)
     assert client.value(4, TORQUE, 1) == 0
     assert client.write(4, TORQUE, 1, 1) == (COMM_SUCCESS, ALERT | StatusError.RESULT)
-    assert client.packets.reboot(client.port, 4)[0] == COMM_SUCCESS
+    assert client.reboot(4) == COMM_SUCCESS
     assert client.value(4, ERROR, 1) == HardwareError.OVERHEATING
     bus.call("set_temperature", 4, 40)
-    assert client.packets.reboot(client.port, 4)[0] == COMM_SUCCESS
+    assert client.reboot(4) == COMM_SUCCESS
     assert client.read(4, ERROR, 1) == (0, COMM_SUCCESS, 0)
     assert client.value(4, OPERATING_MODE, 1) == 5  # EEPROM survives
     assert client.value(4, GOAL_CURRENT, 2) == 910  # RAM does not
@@ -184,10 +200,10 @@ def test_unplugging_closes_the_port_and_plugging_in_serves_the_same_path(client:
     with pytest.raises(Exception, match="Input/output|disconnected|readiness"):
         client.packets.ping(client.port, 0)
     bus.call("start")
-    again = Client(port)
-    assert again.packets.ping(again.port, 0) == (1240, COMM_SUCCESS, 0)
-    assert again.value(0, TORQUE, 1) == 0
-    again.port.closePort()
+    fresh = Client(port)
+    assert fresh.ping(0) == (1240, COMM_SUCCESS, 0)
+    assert fresh.value(0, TORQUE, 1) == 0
+    fresh.port.closePort()
 
 
 def test_a_file_in_the_links_place_is_left_alone(tmp_path: Path) -> None:
