@@ -18,6 +18,8 @@ from dexgrasp_sim.cell import MAX_OBJECTS, InvalidRequestError
 from dexgrasp_sim.settle import UnsettledError
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from rtde_control import RTDEControlInterface
+from rtde_receive import RTDEReceiveInterface
 from sensor_msgs.msg import CameraInfo, Image
 
 from dexgrasp_description import load_cell
@@ -128,6 +130,34 @@ def test_second_cell_at_the_same_address_says_what_to_do(
     listener.destroy_node()
     assert second.returncode == 1
     assert "Is another simulated cell running?" in second.stderr
+
+
+@pytest.mark.slow
+def test_reset_brings_an_arm_over_the_area_home_and_the_controller_knows(
+    node: subprocess.Popen, loopback_ip: str
+) -> None:
+    listener, home = Listener(), load_cell().home
+    listener.until(lambda: bool(listener.depth))
+    over = home.copy()
+    over[0] = 0.0  # straight out from the base
+    control = RTDEControlInterface(loopback_ip)
+    receive = RTDEReceiveInterface(loopback_ip)
+    assert control.moveJ(over.tolist(), 1.5, 3.0)
+    assert np.abs(np.array(receive.getActualQ()) - over).max() < 0.01
+    listener.until(lambda: bool(np.abs(receive.getActualQd()).max() < 1e-3), 5.0)
+    answer = listener.reset(5, 3)
+    assert (answer.error_code, answer.error_msg) == (ResetScene.Response.SUCCESS, "")
+    listener.until(lambda: bool(np.abs(np.array(receive.getActualQ()) - home).max() < 0.01), 10.0)
+
+    # The program ended; uploaded again, it starts from where the arm now is, without a jump.
+    control.reuploadScript()
+    listener.until(control.isProgramRunning, 10.0)
+    near = home + 0.05
+    assert control.moveJ(near.tolist(), 1.0, 2.0)
+    assert np.abs(np.array(receive.getActualQ()) - near).max() < 0.01
+    for client in (control, receive):
+        client.disconnect()
+    listener.destroy_node()
 
 
 def test_error_codes_are_those_of_the_service() -> None:
