@@ -325,9 +325,9 @@ class _Plan:
         self._stage("approach")
         to_pregrasp = self._path("to the pregrasp", request.start_arm, approach.cover[0], transit)
         self._stage("transit")
-        over_bin = self._to_bin(approach, targeted)
-        self._stage("move")
         home_checker = targeted.carry_checker(_between(self._opened, self._robot.hand.home), None)
+        over_bin = self._to_bin(approach, targeted, home_checker)
+        self._stage("move")
         to_home = self._path("home", over_bin[-1], self._robot.cell.home, home_checker)
         self._stage("home")
         to_open = planner.timed(to_pregrasp)
@@ -353,8 +353,11 @@ class _Plan:
         self._stage("timing")
         return GraspMotion(phases, self._milliseconds)
 
-    def _to_bin(self, approach: _Approach, targeted: TargetedScene) -> Array:
-        """From the end of the lift to a place from which the object falls into the bin, (N, D) [rad]."""
+    def _to_bin(self, approach: _Approach, targeted: TargetedScene, opened: CollisionChecker) -> Array:
+        """From the end of the lift to a place from which the object falls into the bin, (N, D) [rad].
+
+        There the hand must have room to open, too.
+        """
         center, size = targeted.held_box(self._pose)
         checker = targeted.carry_checker(self._grasped, targeted.held_solid(center, size))
         lifted = approach.lift[-1]
@@ -368,14 +371,14 @@ class _Plan:
             reached.sort(key=lambda found: (found[0], float(np.linalg.norm(found[1] - lifted))))
             tried = 0
             for _, q in reached:
-                if checker.is_free(q):
+                if checker.is_free(q) and opened.is_free(q):
                     try:
                         return self._path("over the bin", lifted, q, checker)
                     except NoPathError as error:
                         failure = error
                     tried += 1
                 elif not isinstance(failure, NoPathError):
-                    failure = NoPathError(f"Over the bin {checker.contact(q)}.")
+                    failure = NoPathError(f"Over the bin {checker.contact(q) or opened.contact(q)}.")
                 if tried == _DROPS_TRIED:
                     break
         raise failure
