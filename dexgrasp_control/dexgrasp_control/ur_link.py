@@ -176,6 +176,8 @@ class _Link:
 
     def _recover(self) -> None:
         """Report a stop by the safety system; once it is over, run the control script again."""
+        if self._control is not None and self._safe():
+            time.sleep(0.03)  # ur_rtde's two connections do not report a stop in the same period
         if not self._safe():
             mode = SAFETY_MODES.get(self._receive.getSafetyMode(), "unknown")
             robot = ROBOT_MODES.get(self._receive.getRobotMode(), "unknown")
@@ -190,7 +192,7 @@ class _Link:
             return
         self._control.reuploadScript()
         deadline = time.monotonic() + 1.0
-        while not self._control.isProgramRunning() and time.monotonic() < deadline:
+        while self._safe() and not self._control.isProgramRunning() and time.monotonic() < deadline:
             self._report()
             time.sleep(0.01)
 

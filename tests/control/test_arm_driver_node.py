@@ -42,7 +42,7 @@ def controller(plant: KinematicPlant, loopback_ip: str) -> Iterator[UrController
 
 @pytest.fixture
 def driver(controller: UrController, ros_context: None) -> Iterator[subprocess.Popen]:
-    process = start_node("arm_driver", ip=controller.ip)
+    process = start_node("arm_driver", ip=controller.ip, silence_timeout="0.4")
     yield process
     assert end(process) == 0
 
