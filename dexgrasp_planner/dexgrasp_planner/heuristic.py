@@ -67,6 +67,7 @@ WEIGHTS = {
     "top": 4.5,  # height of the object [1/m]
     "tilt": -0.5,  # squared [1/rad^2]; not fitted: what a robot reaches most easily is straight down
 }
+_ABOVE_TOP = 0.01  # a contact this much above the patch's top is on something else [m]
 TURN_ARM = 0.05  # what turning the palm by one radian counts [m]
 
 
@@ -167,7 +168,9 @@ class HeuristicGenerator:
             self._contacts, space, palm[kept], start[kept], end, self._config.clearance.table_margin
         )
         owner = space.owner(closure.points.reshape(-1, 3).numpy()).reshape(closure.touches.shape)
-        on_target = torch.as_tensor(owner == proposals.target[:, None]) & closure.touches
+        top = torch.as_tensor(2.0 * proposals.centre[:, 2:], dtype=torch.float32)
+        below_top = closure.points[..., 2] < top + _ABOVE_TOP
+        on_target = torch.as_tensor(owner == proposals.target[:, None]) & closure.touches & below_top
         on_other = (closure.touches & ~on_target).any(dim=1)
         thumb = on_target[:, self._finger_of_link == self._centre.opposing].any(dim=1)
         others = [

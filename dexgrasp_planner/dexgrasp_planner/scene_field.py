@@ -15,6 +15,10 @@ from scipy.spatial import ConvexHull, cKDTree
 from dexgrasp_planner.generators import NoObjectsError
 
 
+# A place below what is seen belongs to it rather than to what is seen beside it: height counts less.
+_OWNING = np.array([1.0, 1.0, 0.3])
+
+
 @dataclass(frozen=True)
 class FieldConfig:
     """How a cloud becomes a field.
@@ -37,7 +41,7 @@ class FieldConfig:
     link: float = 0.0075
     min_points: int = 12
     max_extent: float = 0.34
-    wall: float = 0.025
+    wall: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class SceneField:
         self._lower = torch.tensor(lower, dtype=torch.float32)[:, None]
         owners = [np.full(len(cluster.points), index) for index, cluster in enumerate(clusters)]
         self._owner = np.concatenate(owners)
-        self._owner_tree = cKDTree(np.concatenate([cluster.points for cluster in clusters])[:, :2])
+        self._owner_tree = cKDTree(np.concatenate([cluster.points for cluster in clusters]) * _OWNING)
 
     def look_up(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Signed distance (N, P) [m] and outward unit normal (N, 3, P) at world points (N, 3, P), float32."""
@@ -116,8 +120,8 @@ class SceneField:
         return self._packed[flat], scaled.sub_(index)
 
     def owner(self, points: NDArray[np.floating]) -> NDArray[np.intp]:
-        """Index of the cluster whose column is nearest to each world point (M, 3)."""
-        return self._owner[self._owner_tree.query(points[:, :2])[1]]
+        """Index of the cluster that each world point (M, 3) belongs to."""
+        return self._owner[self._owner_tree.query(points * _OWNING)[1]]
 
 
 def segment(
