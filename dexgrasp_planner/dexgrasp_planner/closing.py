@@ -35,7 +35,12 @@ class Closure:
 
 
 def close(
-    hand: HandPoints, field: SceneField, world_T_palm: torch.Tensor, start: torch.Tensor, end: torch.Tensor, support: float
+    hand: HandPoints,
+    field: SceneField,
+    world_T_palm: torch.Tensor,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    support: float,
 ) -> Closure:
     """Move every finger from `start` towards `end` until its links touch the scene.
 
@@ -53,7 +58,7 @@ def close(
     lowest = torch.full((len(q),), torch.inf)
     # Once the support is touched the outcome no longer matters: such rows are left as they are.
     alive = torch.arange(len(q))
-    for step in range(STEPS):
+    for _ in range(STEPS):
         points = hand.in_world(world_T_palm[alive], q[alive])
         nearest, _ = hand.per_link(field.distance(points))
         lowest[alive] = torch.minimum(lowest[alive], points[:, 2].amin(dim=1))
@@ -65,6 +70,4 @@ def close(
     nearest, which = hand.per_link(field.distance(points))
     touching = points.gather(2, which[:, None].expand(-1, 3, -1))
     _, outward = field.look_up(touching)
-    return Closure(
-        q, nearest < TOUCH, touching.transpose(1, 2), -outward.transpose(1, 2), nearest, lowest
-    )
+    return Closure(q, nearest < TOUCH, touching.transpose(1, 2), -outward.transpose(1, 2), nearest, lowest)

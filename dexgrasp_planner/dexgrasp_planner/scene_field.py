@@ -14,7 +14,6 @@ from scipy.spatial import ConvexHull, cKDTree
 
 from dexgrasp_planner.generators import NoObjectsError
 
-
 # A place below what is seen belongs to it rather than to what is seen beside it: height counts less.
 _OWNING = np.array([1.0, 1.0, 0.3])
 
