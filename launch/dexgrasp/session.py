@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
@@ -60,7 +61,10 @@ class Session:
 
     def action(self, action_type: type, name: str) -> ActionClient:
         """Client of an action."""
-        return ActionClient(self.node, action_type, name)
+        # Made on the spinning thread: rclpy shows an action client to its executor before it is complete.
+        made: Future[ActionClient] = Future()
+        self._executor.create_task(lambda: made.set_result(ActionClient(self.node, action_type, name)))
+        return made.result(timeout=10.0)
 
     def latest(self, message_type: type[Message], topic: str, qos: Any = qos_profile_sensor_data) -> Latest[Message]:
         """Subscribe and keep the newest message."""

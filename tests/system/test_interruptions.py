@@ -16,7 +16,7 @@ from . import motions
 from .suite import Suite, wait_for
 
 EXECUTE = ExecuteGrasp.Result
-STILL = 0.004  # the most that a joint of a robot that stands still changes in half a second [rad]
+STILL = 0.01  # a few counts of a finger's encoder: what a still robot changes in half a second [rad]
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,7 @@ def test_an_arm_controller_that_is_gone_stops_the_hand_and_comes_back(suite: Sui
 @pytest.mark.parametrize("part", ["arm", "hand"])
 def test_the_stop_service_ends_a_motion(suite: Suite, part: str) -> None:
     stop = suite.session.node.create_client(Trigger, f"{part}/stop")
-    stopping = threading.Thread(target=lambda: call_service(stop, Trigger.Request(), 5.0))
+    stopping = threading.Thread(target=lambda: (time.sleep(0.7), call_service(stop, Trigger.Request(), 5.0)))
     result = in_the_middle(suite, stopping)
     stopping.join()
     assert result.error_code in (EXECUTE.ARM_FAILED, EXECUTE.HAND_FAILED), result.error_msg
