@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from dexgrasp_description.kinematics import ForwardKinematics
@@ -19,7 +21,7 @@ class HandPoints:
         moves: bool tensor (L, D), whether a joint moves a link.
     """
 
-    def __init__(self, hand: HandModel, points: dict[str, NDArray[np.floating]]) -> None:
+    def __init__(self, hand: HandModel, points: Mapping[str, NDArray[np.floating]]) -> None:
         self._fk = ForwardKinematics(hand, dtype=torch.float32)
         self.links = tuple(link for link, rows in points.items() if len(rows))
         self._slices: list[slice] = []

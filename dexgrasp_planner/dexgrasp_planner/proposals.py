@@ -96,10 +96,10 @@ class HandCentre:
         fk = ForwardKinematics(hand, dtype=torch.float64)
         poses = fk.link_poses(torch.as_tensor(preshapes.start + _PARTLY * (preshapes.end - preshapes.start)))
         tips, normals = [], []
-        for tip in hand.fingertips:
-            palm_T_tip = poses[tip.link].numpy()
-            tips.append(palm_T_tip[:, :3, :3] @ np.asarray(tip.centre) + palm_T_tip[:, :3, 3])
-            normals.append(palm_T_tip[:, :3, :3] @ np.asarray(tip.inner_normal))
+        for fingertip in hand.fingertips:
+            palm_T_tip = poses[fingertip.link].numpy()
+            tips.append(palm_T_tip[:, :3, :3] @ fingertip.centre + palm_T_tip[:, :3, 3])
+            normals.append(palm_T_tip[:, :3, :3] @ fingertip.inner_normal)
         tip, normal = np.stack(tips, 1), np.stack(normals, 1)  # (S, F, 3)
         agreement = np.einsum("sfk,sgk->fg", normal, normal).sum(axis=1)
         self.opposing = int(agreement.argmin())
