@@ -20,13 +20,13 @@ from rich.table import Table
 from dexgrasp.report import versions, write_report
 
 REGISTRIES = (
-    ("dexgrasp_planner", "GRASP_GENERATORS"),
-    ("dexgrasp_sim", "GRASP_TESTERS"),
-    ("dexgrasp_perception", "DEPTH_SOURCES"),
-    ("dexgrasp_perception", "DEPTH_RESTORATIONS"),
-    ("dexgrasp_planner", "MOTION_PLANNERS"),
-    ("dexgrasp_control", "ARMS"),
-    ("dexgrasp_control", "HANDS"),
+    ("dexgrasp_planner.generators", "GRASP_GENERATORS"),
+    ("dexgrasp_sim.tester", "GRASP_TESTERS"),
+    ("dexgrasp_perception.sources", "DEPTH_SOURCES"),
+    ("dexgrasp_perception.restoration", "DEPTH_RESTORATIONS"),
+    ("dexgrasp_planner.motion_planners", "MOTION_PLANNERS"),
+    ("dexgrasp_control.arm", "ARMS"),
+    ("dexgrasp_control.hand", "HANDS"),
 )
 
 AVAILABLE, MISSING, PLANNED = "available", "missing", "not in this version"
@@ -107,8 +107,8 @@ def swappable_parts() -> Iterator[Part]:
 
 
 def _registry_parts() -> Iterator[Part]:
-    for package, constant in REGISTRIES:
-        registry: Registry = getattr(importlib.import_module(package), constant)
+    for module, constant in REGISTRIES:
+        registry: Registry = getattr(importlib.import_module(module), constant)
         for name, backend in registry:
             absent = backend.missing()
             yield Part(
