@@ -30,7 +30,7 @@ class FieldConfig:
         link: Points nearer than this belong to one cluster [m].
         min_points: A cluster with fewer voxels is noise.
         max_extent: A cluster longer than this is an obstacle, not an object (walls, the edge of a bin) [m].
-        wall: Where no object area is given, what stands this near the rim of the seen support is an obstacle [m].
+        wall: What stands this near the rim of the seen support, or beyond it, is an obstacle [m].
     """
 
     voxel: float = 0.005
@@ -153,12 +153,9 @@ def segment(
     thin = above[first]
     lonely = cKDTree(thin).query(thin, k=min(5, len(thin)))[0][:, -1] > 4 * config.voxel
     thin = thin[~lonely]
-    if area is None:
-        inner = _inside_support(thin, points, config)
-        clusters = [Cluster(thin[~inner], False)] if (~inner).any() else []
-        thin = thin[inner]
-    else:
-        clusters = []
+    inner = _inside_support(thin, points, config)
+    clusters = [Cluster(thin[~inner], False)] if (~inner).any() else []
+    thin = thin[inner]
     labels = _connected(thin, config.link)
     for label in range(labels.max(initial=-1) + 1):
         members = thin[labels == label]
@@ -180,7 +177,7 @@ def segment(
 def _inside_support(thin: NDArray[np.float32], points: NDArray[np.float32], config: FieldConfig) -> NDArray[np.bool_]:
     """Which of the points (M, 3) stand `config.wall` inside the rim of the support's seen part (N, 3).
 
-    Where nobody says where objects may be, what stands on the rim counts as the wall of a bin or its surroundings.
+    What stands on the rim is the wall of a bin, or its surroundings.
     The seen part is the convex hull of the largest connected piece of the plane.
     """
     plane = points[np.abs(points[:, 2]) < config.table_height, :2]

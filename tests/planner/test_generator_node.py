@@ -163,7 +163,7 @@ def test_an_object_in_a_narrow_well_gives_no_grasps(client: Client) -> None:
     steps = np.linspace(-0.19, 0.19, 96)
     x, y = (axis.ravel() for axis in np.meshgrid(steps, steps))
     far = np.maximum(np.abs(x), np.abs(y))
-    z = np.select([far < 0.02, far < 0.035], [0.03, 0.0], 0.15)
+    z = np.select([far < 0.02, far < 0.065], [0.03, 0.0], 0.18)
     well = np.stack([x, y, z], axis=1).astype(np.float32)
     result = client.call(GenerateGrasp.Goal(cloud=cloud(well, "world", client)))
     assert result.error_code == CODES.NO_GRASPS
