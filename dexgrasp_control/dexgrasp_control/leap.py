@@ -40,7 +40,7 @@ class LeapConfig:
     position_p: int = param(600, "Position P gain", range=(0, 16_383))
     position_i: int = param(0, "Position I gain", range=(0, 16_383))
     position_d: int = param(200, "Position D gain", range=(0, 16_383))
-    current_limit: float = param(350.0, "Goal current of every motor [mA]", range=(10.0, 900.0))
+    current_limit: float = param(550.0, "Goal current of every motor; 350 for the lite hand [mA]", range=(10.0, 900.0))
     overcurrent: float = param(600.0, "A motor above this current is overloaded [mA]", range=(10.0, 1800.0))
     overcurrent_time: float = param(0.3, "when it stays there for this long [s]", range=(0.0, 10.0))
     temperature_limit: float = param(65.0, "A motor above this is too hot to move [Celsius]", range=(30.0, 75.0))

@@ -86,7 +86,7 @@ def test_start_up_sets_gains_and_currents_and_moves_nothing(
         assert motor.enabled
         assert motor.get(POSITION_P, 2) == round(600 * side)
         assert motor.get(POSITION_D, 2) == round(200 * side)
-        assert motor.torque_limit == pytest.approx(0.350 * TORQUE_PER_CURRENT)
+        assert motor.torque_limit == pytest.approx(0.550 * TORQUE_PER_CURRENT)
     np.testing.assert_allclose(plant.read().position, MODEL.home, atol=2e-3)  # one tick
 
 
@@ -105,15 +105,15 @@ def test_fingers_press_with_the_current_limit_and_keep_pressing_after_a_cancel(
     squeeze = closed()
     squeeze[WALL] = MODEL.home[WALL] + 1.0
     assert hand.follow(to(squeeze), FREE).result.result(5.0).code == ResultCode.SUCCESSFUL
-    until(lambda: plant.read().effort[WALL] == pytest.approx(0.350 * TORQUE_PER_CURRENT))
+    until(lambda: plant.read().effort[WALL] == pytest.approx(0.550 * TORQUE_PER_CURRENT))
     reading = hand.reading()
     assert reading is not None
-    until(lambda: hand.reading().effort[WALL] == pytest.approx(0.350 * TORQUE_PER_CURRENT, abs=1e-3))
+    until(lambda: hand.reading().effort[WALL] == pytest.approx(0.550 * TORQUE_PER_CURRENT, abs=1e-3))
     run = hand.follow(to(squeeze, 1.0), FREE)
     run.cancel()
     assert run.result.result(1.0).cancelled
     time.sleep(0.1)
-    assert plant.read().effort[WALL] == pytest.approx(0.350 * TORQUE_PER_CURRENT)
+    assert plant.read().effort[WALL] == pytest.approx(0.550 * TORQUE_PER_CURRENT)
     # Planned from the goals or from the joints: a pressing hand accepts both as its start.
     for start in (squeeze, plant.read().position):
         trajectory = Trajectory(MODEL.joint_names, np.array([0.0, 0.2]), np.vstack([start, squeeze]))
@@ -190,7 +190,7 @@ def test_a_hardware_error_stops_the_hand_and_the_motor_is_rebooted(
     assert run.result.result().code == DriverFault.OVERLOAD
     assert f"Motor 6 reports a hardware error: {error.name.lower().replace('_', ' ')}" in run.result.result().message
     until(lambda: hand.health().fault is None)
-    assert bus.motors[6].torque_limit == pytest.approx(0.350 * TORQUE_PER_CURRENT)
+    assert bus.motors[6].torque_limit == pytest.approx(0.550 * TORQUE_PER_CURRENT)
     assert hand.follow(to(closed()), EXACT).result.result(5.0).code == ResultCode.SUCCESSFUL
 
 
@@ -244,12 +244,12 @@ def test_a_driver_that_starts_again_keeps_a_pressing_hand_pressing(
     squeeze = closed()
     squeeze[WALL] = MODEL.home[WALL] + 1.0
     hand.follow(to(squeeze), FREE).result.result(5.0)
-    until(lambda: plant.read().effort[WALL] == pytest.approx(0.350 * TORQUE_PER_CURRENT))
+    until(lambda: plant.read().effort[WALL] == pytest.approx(0.550 * TORQUE_PER_CURRENT))
     hand.close()
     again = LeapHand(MODEL, str(bus.link), LeapConfig(silence_timeout=0.5))
     until(lambda: again.health().fault is None)
     time.sleep(0.1)
-    assert plant.read().effort[WALL] == pytest.approx(0.350 * TORQUE_PER_CURRENT)
+    assert plant.read().effort[WALL] == pytest.approx(0.550 * TORQUE_PER_CURRENT)
     again.close()
 
 
