@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,10 +19,11 @@ from dexgrasp_control.errors import DriverFault
 from dexgrasp_sim.emulators.ur_controller import UrController
 from dexgrasp_sim.plant import KinematicPlant
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
-from dexgrasp_description import load_arm, load_cell
+from dexgrasp_description import load_arm, load_cell, load_hand
 
 from .driver_client import Client, end, start_node
 
@@ -121,14 +123,22 @@ def test_a_goal_moves_the_arm_and_stop_cancel_and_loss_end_it(
     assert client.result(goal_to(START, 2.0)).error_code == ResultCode.SUCCESSFUL
 
 
-def test_joint_states_come_at_their_rate_and_the_arm_stands_in_the_world(client: Client) -> None:
-    received: list[TFMessage] = []
+def test_the_robot_is_described_stands_in_the_world_and_tells_its_joints_at_their_rate(client: Client) -> None:
+    frames: list[TFMessage] = []
+    descriptions: list[String] = []
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    client.node.create_subscription(TFMessage, "/tf_static", received.append, latched)
-    client.until(lambda: bool(received))
-    transform = received[0].transforms[0]
-    assert (transform.header.frame_id, transform.child_frame_id) == ("world", MODEL.base_link)
-    assert transform.transform.translation.x == pytest.approx(load_cell().world_T_base[0, 3])
+    client.node.create_subscription(TFMessage, "/tf_static", frames.append, latched)
+    client.node.create_subscription(String, "robot_description", descriptions.append, latched)
+    client.until(lambda: bool(frames and descriptions))
+    cell = load_cell()
+    parents = {tf.child_frame_id: tf.header.frame_id for tf in frames[0].transforms}
+    assert parents == {MODEL.base_link: "world", "base": MODEL.base_link, "palm": load_hand(cell.hand).base_link}
+    assert frames[0].transforms[0].transform.translation.x == pytest.approx(cell.world_T_base[0, 3])
+
+    robot = ElementTree.fromstring(descriptions[0].data)
+    movable = {joint.attrib["name"] for joint in robot.findall("joint") if joint.attrib["type"] != "fixed"}
+    assert movable == {*MODEL.joint_names, *load_hand(cell.hand).joint_names}
+    assert {"world", *parents.values()} <= {link.attrib["name"] for link in robot.findall("link")}
 
     client.stamps.clear()
     end_time = time.monotonic() + 2.0

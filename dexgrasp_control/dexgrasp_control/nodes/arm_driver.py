@@ -1,4 +1,4 @@
-"""Drives the arm: trajectories in, joint states and diagnostics out, and where the arm stands in the world."""
+"""Drives the arm: trajectories in, joint states and diagnostics out; and what the robot is and where it stands."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from dexgrasp_common.nodes.messages import static_transform
 from dexgrasp_common.nodes.parameters import declare
 from dexgrasp_common.nodes.run import run_node
 from dexgrasp_common.parameters import param
+from dexgrasp_description.urdf import robot_urdf
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
 from dexgrasp_control.arm import ARMS
 from dexgrasp_control.driver import Tolerances
 from dexgrasp_control.nodes.joint_driver import JointDriverNode
 from dexgrasp_control.ur import UrConfig
-from dexgrasp_description import load_arm, load_cell
+from dexgrasp_description import load_arm, load_cell, load_hand
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,15 @@ class ArmDriverNode(JointDriverNode):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._tf = self.create_publisher(TFMessage, "/tf_static", latched)
         stamp = self.get_clock().now().to_msg()
-        self._tf.publish(TFMessage(transforms=[static_transform("world", model.base_link, cell.world_T_base, stamp)]))
+        frames = [
+            ("world", model.base_link, cell.world_T_base),
+            # The suite's own names, whatever the links are called in the URDF.
+            (model.base_link, "base", np.eye(4)),
+            (load_hand(cell.hand).base_link, "palm", np.eye(4)),
+        ]
+        self._tf.publish(TFMessage(transforms=[static_transform(*frame, stamp) for frame in frames]))
+        self._description = self.create_publisher(String, "robot_description", latched)
+        self._description.publish(String(data=robot_urdf(cell)))
         count = len(model.joint_names)
         tolerances = Tolerances(
             np.full(count, config.path_tolerance), np.full(count, config.goal_tolerance), config.goal_time
