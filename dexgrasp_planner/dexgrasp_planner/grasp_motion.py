@@ -123,7 +123,7 @@ class MotionConfig:
     velocity_scale: float = param(0.5, "Share of the arm's velocity limits.", range=(0.01, 1.0))
     acceleration_scale: float = param(0.5, "Share of the arm's acceleration limits.", range=(0.01, 1.0))
     line_scale: float = param(0.3, "Speed of cover and lift as a share of that of free moves.", range=(0.01, 1.0))
-    carry_scale: float = param(0.6, "Speed with an object in the hand, as such a share.", range=(0.01, 1.0))
+    carry_scale: float = param(0.35, "Speed with an object in the hand, as such a share.", range=(0.01, 1.0))
     voxel_size: float = param(0.01, "Edge of the scene's voxels [m].", range=(0.003, 0.05))
     extrude: bool = param(True, "Fill the space below what the camera sees, down to the table.")
     arm_distance: float = param(0.01, "How far the arm (not the hand) stays from everything [m].", range=(0.0, 0.1))
