@@ -3,12 +3,55 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROS = {"rclpy", "launch", "launch_ros", "rcl_interfaces", "builtin_interfaces", "action_msgs"}
+ROS = {"rclpy", "launch", "launch_ros", "rcl_interfaces", "builtin_interfaces", "ament_index_python"}
+PIP_ONLY = None
+# What a module that is not a ROS package is called in rosdep. PIP_ONLY: `pip install -r setup/requirements.txt`.
+ROSDEP = {
+    "numpy": "python3-numpy",
+    "scipy": "python3-scipy",
+    "yaml": "python3-yaml",
+    "rich": "python3-rich",
+    "cv2": "python3-opencv",
+    "serial": "python3-serial",
+    "torch": "python3-torch",
+    "open3d": "python3-open3d-pip",
+    "mujoco": "python3-mujoco-pip",
+    "trimesh": "python3-trimesh-pip",
+    "rosbags": "python3-rosbags-pip",
+    "toppra": "python3-toppra-pip",
+    "ompl": PIP_ONLY,  # the ROS package of that name has no Python module
+    "rtde_control": PIP_ONLY,
+    "rtde_receive": PIP_ONLY,
+    "honcho": PIP_ONLY,
+}
+# Backends that the user adds; each says how in its registry entry, and tests of them are skipped without.
+OPTIONAL = {"cv_bridge", "onnx", "onnxruntime", "pyrealsense2"}
+# What a module is called on PyPI, where that differs.
+PYPI = {
+    "cv2": "opencv-python-headless",
+    "dashboard_client": "ur_rtde",
+    "dynamixel_sdk": "dynamixel-sdk",
+    "pinocchio": "pin",
+    "rtde_control": "ur_rtde",
+    "rtde_io": "ur_rtde",
+    "rtde_receive": "ur_rtde",
+    "serial": "pyserial",
+    "yaml": "PyYAML",
+}
+NOT_IMPORTED = {
+    "manifold3d": "trimesh's boolean operations",
+    "mypy": "a command",
+    "pytest-timeout": "a plugin of pytest",
+    "ruff": "a command",
+    "types-PyYAML": "for mypy",
+}
 # Package -> packages of the suite that its library half may import.
 ALLOWED = {
     "dexgrasp_common": set(),
@@ -30,6 +73,10 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def is_ros(name: str) -> bool:
+    return name in ROS or name.endswith(("_msgs", "_srvs"))
+
+
 def sources(package: str, nodes: bool) -> list[Path]:
     files = (ROOT / package / package).rglob("*.py")
     return [path for path in files if ("nodes" in path.relative_to(ROOT / package).parts) == nodes]
@@ -38,7 +85,7 @@ def sources(package: str, nodes: bool) -> list[Path]:
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_library_code_imports_no_ros(package: str) -> None:
     for path in sources(package, nodes=False):
-        found = {name for name in imported(path) if name in ROS or name.endswith("_msgs") or name.endswith("_srvs")}
+        found = {name for name in imported(path) if is_ros(name)}
         assert not found, f"{path.relative_to(ROOT)} imports {found}; ROS belongs in nodes/"
 
 
@@ -51,14 +98,34 @@ def test_packages_import_only_what_the_design_allows(package: str) -> None:
 
 
 def test_every_package_of_the_workspace_is_held_by_this_test() -> None:
-    packages = {path.parent.name for path in ROOT.glob("dexgrasp_*/setup.py")}
-    assert packages == set(ALLOWED)
+    packages = {path.parent.name for path in ROOT.glob("*/setup.py")}
+    assert packages == set(ALLOWED) | {"launch"}
 
 
-@pytest.mark.parametrize("package", sorted(ALLOWED))
-def test_package_xml_declares_the_suite_packages_that_are_imported(package: str) -> None:
-    manifest = (ROOT / package / "package.xml").read_text()
-    used = set().union(*(imported(path) for path in (ROOT / package / package).rglob("*.py")))
-    for name in sorted(used):
-        if (name.startswith("dexgrasp") and name != package) or name.endswith(("_msgs", "_srvs")) or name == "rclpy":
-            assert f"depend>{name}</" in manifest, f"{package}/package.xml lacks {name}"
+@pytest.mark.parametrize("folder", [*sorted(ALLOWED), "launch"])
+def test_package_xml_declares_what_is_imported(folder: str) -> None:
+    manifest = (ROOT / folder / "package.xml").read_text()
+    name = {"launch": "dexgrasp"}.get(folder, folder)
+    files = [*(ROOT / folder / name).rglob("*.py"), *(ROOT / folder).glob("*.launch.py")]
+    used = set().union(*map(imported, files)) - {name} - set(sys.stdlib_module_names) - OPTIONAL
+    for module in sorted(used):
+        key = ROSDEP.get(module, module)  # a ROS package is its own key
+        if key is not PIP_ONLY:
+            assert f"depend>{key}</" in manifest, f"{folder}/package.xml lacks {key}, for `import {module}`"
+
+
+def test_every_import_has_its_pinned_requirement_and_every_requirement_its_import() -> None:
+    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]
+    files += [path for package in ALLOWED for path in (ROOT / package / package).rglob("*.py")]
+    used = set().union(*map(imported, files)) - set(sys.stdlib_module_names) - OPTIONAL
+    modules = {name for name in used if not (is_ros(name) or name.startswith("dexgrasp") or name == "setuptools")}
+    wanted = {PYPI.get(module, module) for module in modules}
+    pinned = set()
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / "setup" / file).read_text().splitlines():
+            if line and not line.startswith("#"):
+                match = re.match(r"([\w-]+)==\S+", line)
+                assert match, f"setup/{file}: {line!r} pins no version"
+                pinned.add(match[1])
+    assert wanted - pinned == set(), "imported, but not pinned in setup/"
+    assert pinned - wanted == set(NOT_IMPORTED), "pinned in setup/, but never imported"
