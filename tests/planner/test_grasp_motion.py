@@ -43,9 +43,12 @@ CLOSED = np.array([0.0, 1.0, 0.6, 0.5] * 3 + [1.4, 0.3, 0.3, 0.4])
 BETWEEN_FINGERS = np.array([-0.013, -0.031, -0.089])
 
 
-@pytest.fixture(scope="module")
-def planner() -> GraspMotionPlanner:
-    return MOTION_PLANNERS.create("ompl", CELL, MotionConfig())
+@pytest.fixture(scope="module", params=[name for name, _ in MOTION_PLANNERS])
+def planner(request: pytest.FixtureRequest) -> GraspMotionPlanner:
+    """Every motion planner in turn: what follows is their contract."""
+    if missing := MOTION_PLANNERS.get(request.param).missing():
+        pytest.skip(f"motion planner {request.param!r} needs {', '.join(missing)}")
+    return MOTION_PLANNERS.create(request.param, CELL, MotionConfig())
 
 
 def palm_pose(middle: tuple[float, float, float], yaw: float = 0.3, tilt: float = 0.0) -> np.ndarray:

@@ -22,6 +22,7 @@ TOPICS = {
     "/grasps/markers": "visualization_msgs/msg/MarkerArray",
     "/sim/ground_truth": "dexgrasp_msgs/msg/GroundTruth",
     "/tf_static": "tf2_msgs/msg/TFMessage",
+    "/robot_description": "std_msgs/msg/String",
 }
 SERVICES = {
     "/plan_grasp": "dexgrasp_msgs/srv/PlanGrasp",
