@@ -31,8 +31,8 @@ ROSDEP = {
     "rtde_receive": PIP_ONLY,
     "honcho": PIP_ONLY,
 }
-# Backends that the user adds; each says how in its registry entry, and tests of them are skipped without.
-OPTIONAL = {"cv_bridge", "onnx", "onnxruntime", "pyrealsense2"}
+# Used where they are found; so are the modules of optional backends, which `optional` finds.
+OPTIONAL = {"cv_bridge", "onnx"}
 # What a module is called on PyPI, where that differs.
 PYPI = {
     "cv2": "opencv-python-headless",
@@ -73,6 +73,31 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def pinned() -> set[str]:
+    """Names of the pinned requirements but for those of ROS itself."""
+    names = set()
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / "setup" / file).read_text().splitlines():
+            if line and not line.startswith("#"):
+                match = re.match(r"([\w-]+)==\S+", line)
+                assert match, f"setup/{file}: {line!r} pins no version"
+                names.add(match[1])
+    return names
+
+
+def optional() -> set[str]:
+    """Modules that the user adds: those a registry entry requires (it says how to get them) and setup/ does not pin."""
+    required: set[str] = set()
+    for package in ALLOWED:
+        for path in (ROOT / package / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "Backend":
+                    for keyword in node.keywords:
+                        if keyword.arg == "requires":
+                            required |= {name.split(".")[0] for name in ast.literal_eval(keyword.value)}
+    return OPTIONAL | {name for name in required if PYPI.get(name, name) not in pinned()}
+
+
 def is_ros(name: str) -> bool:
     return name in ROS or name.endswith(("_msgs", "_srvs"))
 
@@ -107,7 +132,7 @@ def test_package_xml_declares_what_is_imported(folder: str) -> None:
     manifest = (ROOT / folder / "package.xml").read_text()
     name = {"launch": "dexgrasp"}.get(folder, folder)
     files = [*(ROOT / folder / name).rglob("*.py"), *(ROOT / folder).glob("*.launch.py")]
-    used = set().union(*map(imported, files)) - {name} - set(sys.stdlib_module_names) - OPTIONAL
+    used = set().union(*map(imported, files)) - {name} - set(sys.stdlib_module_names) - optional()
     for module in sorted(used):
         key = ROSDEP.get(module, module)  # a ROS package is its own key
         if key is not PIP_ONLY:
@@ -117,15 +142,8 @@ def test_package_xml_declares_what_is_imported(folder: str) -> None:
 def test_every_import_has_its_pinned_requirement_and_every_requirement_its_import() -> None:
     files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]
     files += [path for package in ALLOWED for path in (ROOT / package / package).rglob("*.py")]
-    used = set().union(*map(imported, files)) - set(sys.stdlib_module_names) - OPTIONAL
+    used = set().union(*map(imported, files)) - set(sys.stdlib_module_names) - optional()
     modules = {name for name in used if not (is_ros(name) or name.startswith("dexgrasp") or name == "setuptools")}
     wanted = {PYPI.get(module, module) for module in modules}
-    pinned = set()
-    for file in ("requirements.txt", "requirements-dev.txt"):
-        for line in (ROOT / "setup" / file).read_text().splitlines():
-            if line and not line.startswith("#"):
-                match = re.match(r"([\w-]+)==\S+", line)
-                assert match, f"setup/{file}: {line!r} pins no version"
-                pinned.add(match[1])
-    assert wanted - pinned == set(), "imported, but not pinned in setup/"
-    assert pinned - wanted == set(NOT_IMPORTED), "pinned in setup/, but never imported"
+    assert wanted - pinned() == set(), "imported, but not pinned in setup/"
+    assert pinned() - wanted == set(NOT_IMPORTED), "pinned in setup/, but never imported"
