@@ -90,6 +90,10 @@ class Bin:
         )
 
 
+PUSHED = 0.06
+"""How far out of the object area things still belong to the table that is cleared [m]."""
+
+
 @dataclass(frozen=True, eq=False)
 class Cell:
     """One workcell. The world frame lies on the table top under the middle of the object area, z up.
@@ -125,6 +129,12 @@ class Cell:
     bracket: tuple[Primitive, ...]
     bracket_mass: float
     home: NDArray[np.float64]
+
+    @property
+    def reach_area(self) -> tuple[float, float, float, float]:
+        """The object area and a hand's breadth around it, where a missed grasp pushes things [m]."""
+        x0, x1, y0, y1 = self.area
+        return x0 - PUSHED, x1 + PUSHED, y0 - PUSHED, y1 + PUSHED
 
     def static_boxes(self) -> tuple[Box, ...]:
         """Everything that stands still: table, bin walls, obstacles."""

@@ -47,6 +47,9 @@ def run(parsed: argparse.Namespace, arguments: Arguments) -> int:
         SessionError: A node did not start, or the scene could not be made.
     """
     log = parsed.log or _default_log(parsed.report)
+    if "ROS_DOMAIN_ID" not in os.environ:  # a robot that is up on this machine must not hear the demo
+        os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 99)
+        print(f"To look on: export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}")
     with cancel_on_signals() as cancelled:
         start = time.monotonic()
         with bringup(arguments, log) as suite, Session() as session:

@@ -187,7 +187,7 @@ class TableClearerNode(Node):
         self._skills = RosSkills(self, self._eyes, cell, config)
         self._clearer = TableClearer(
             self._skills,
-            cell.area,
+            cell.reach_area,
             (_bin_outline(cell),),
             declare(self, ClearingConfig),
             declare(self, SightConfig),

@@ -182,7 +182,7 @@ class GraspGeneratorNode(Node):
         generator = self._generator(goal.generator or self._config.generator)
         in_goal = bool(goal.cloud.header.frame_id or goal.cloud.fields or goal.cloud.data)
         cloud = goal.cloud if in_goal else self._fresh_cloud(handle)
-        scene = SceneCloud(_points(cloud), self._camera_pose(cloud.header.frame_id), self._cell.area)
+        scene = SceneCloud(_points(cloud), self._camera_pose(cloud.header.frame_id), self._cell.reach_area)
 
         def progress(stage: Stage) -> None:
             handle.publish_feedback(GenerateGrasp.Feedback(stage=int(stage)))
