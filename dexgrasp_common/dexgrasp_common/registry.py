@@ -78,6 +78,15 @@ class Registry:
             UnknownBackendError: There is no such backend.
             UnavailableBackendError: A module it needs is missing.
         """
+        return self.load(name)(*args, **kwargs)
+
+    def load(self, name: str = "") -> Any:
+        """Import the backend and return its factory.
+
+        Raises:
+            UnknownBackendError: There is no such backend.
+            UnavailableBackendError: A module it needs is missing.
+        """
         backend = self.get(name)
         missing = backend.missing()
         if missing:
@@ -86,7 +95,7 @@ class Registry:
                 f"To get it: {backend.install}"
             )
         module, attribute = backend.target.split(":")
-        return getattr(importlib.import_module(module), attribute)(*args, **kwargs)
+        return getattr(importlib.import_module(module), attribute)
 
 
 def _importable(name: str) -> bool:

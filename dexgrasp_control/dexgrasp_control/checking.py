@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from dexgrasp_description.models import RobotModel
+from numpy.typing import NDArray
 
 from dexgrasp_control.driver import Reading, ResultCode, TrajectoryRefused
 from dexgrasp_control.errors import InvalidGoal
@@ -45,6 +46,22 @@ def checked_path(
     except (InvalidGoal, PathRefused) as error:
         raise TrajectoryRefused(ResultCode.INVALID_GOAL, str(error)) from error
     return path
+
+
+def nearest_start(
+    trajectory: Trajectory, names: Sequence[str], position: NDArray[np.float64], goal: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Where a hand's joints start: pressing fingers are somewhere else than their goals, and both are fair starts.
+
+    Args:
+        trajectory: As the sender made it.
+        names: The hand's joints.
+        position, goal: Where they are and where they drive, arrays (D,) [rad or m].
+    """
+    if sorted(trajectory.joint_names) != sorted(names) or not len(trajectory.times) or trajectory.times[0] > 0.0:
+        return goal
+    first = trajectory.reordered(names).positions[0]
+    return np.where(np.abs(first - goal) < np.abs(first - position), goal, position)
 
 
 def _check_joints(given: Sequence[str], expected: Sequence[str], part: str) -> None:

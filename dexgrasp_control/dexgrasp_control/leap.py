@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from dexgrasp_common.parameters import param
 from numpy.typing import NDArray
 
 from dexgrasp_control import dynamixel
-from dexgrasp_control.checking import checked_path
+from dexgrasp_control.checking import checked_path, nearest_start
 from dexgrasp_control.driver import Health, MotionResult, Reading, ResultCode, Run, Tolerances, TrajectoryRefused
 from dexgrasp_control.dynamixel import BusError, DynamixelChain, Present
 from dexgrasp_control.errors import DriverFault
+from dexgrasp_control.judging import verdict
 from dexgrasp_control.phases import Trajectory
 from dexgrasp_description import HandModel
 
@@ -67,6 +69,9 @@ class LeapHand:
         config: See there.
     """
 
+    Config = LeapConfig
+    _open_chain: ClassVar[type[DynamixelChain]] = DynamixelChain
+
     def __init__(self, model: HandModel, port: str = "/dev/ttyUSB0", config: LeapConfig | None = None) -> None:
         self.joint_names = model.joint_names
         self._model = model
@@ -113,7 +118,7 @@ class LeapHand:
                 raise TrajectoryRefused(*self._fault)
             assert self._reading is not None
             assert self._goal is not None
-            start = self._start_of(trajectory, self._reading.position, self._goal)
+            start = nearest_start(trajectory, self.joint_names, self._reading.position, self._goal)
             path = checked_path(
                 trajectory,
                 self._model,
@@ -126,13 +131,6 @@ class LeapHand:
             self._tolerances = tolerances
             self._began = time.monotonic()
             return self._run
-
-    def _start_of(self, trajectory: Trajectory, position: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """Where the joints start: pressing fingers are somewhere else than their goals, and both are fair starts."""
-        if sorted(trajectory.joint_names) != sorted(self.joint_names) or trajectory.times[0] > 0.0:
-            return goal
-        first = trajectory.reordered(self.joint_names).positions[0]
-        return np.where(np.abs(first - goal) < np.abs(first - position), goal, position)
 
     def stop(self, reason: str) -> None:
         self._finish(MotionResult(DriverFault.STOPPED, f"Stopped: {reason}"))
@@ -157,7 +155,7 @@ class LeapHand:
         while not self._closing.is_set():
             chain = None
             try:
-                chain = DynamixelChain(self._port, self._config.baud, range(len(self.joint_names)))
+                chain = self._open_chain(self._port, self._config.baud, range(len(self.joint_names)))
                 self._set_up(chain)
                 pause = 0.1
                 self._cycles(chain)
@@ -293,27 +291,9 @@ class LeapHand:
                         raise
 
     def _judge_run(self, run: Run, tolerances: Tolerances, present: Present) -> None:
-        desired, _ = run.path.at(run.elapsed)
-        error = np.abs(present.position - desired)
-        worst = int(error.argmax())
-        if tolerances.path is not None and (error > tolerances.path).any():
-            self._finish(
-                MotionResult(
-                    ResultCode.PATH_TOLERANCE_VIOLATED,
-                    f"{self.joint_names[worst]} was {error[worst]:.3f} rad off the trajectory "
-                    f"after {run.elapsed:.2f} s.",
-                )
-            )
-        elif run.elapsed >= run.path.duration:
-            if tolerances.goal is None or (error <= tolerances.goal).all():
-                self._finish(MotionResult(ResultCode.SUCCESSFUL))
-            elif run.elapsed > run.path.duration + tolerances.goal_time:
-                self._finish(
-                    MotionResult(
-                        ResultCode.GOAL_TOLERANCE_VIOLATED,
-                        f"{self.joint_names[worst]} ended {error[worst]:.3f} rad from the goal.",
-                    )
-                )
+        result = verdict(run.path, tolerances, run.elapsed, present.position, self.joint_names)
+        if result is not None:
+            self._finish(result)
 
     def _lose(self, problem: str) -> None:
         message = f"No connection to the hand: {problem}."

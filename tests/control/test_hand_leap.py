@@ -1,4 +1,7 @@
-"""The LEAP driver through the real dynamixel_sdk, against the emulated bus."""
+"""The LEAP driver through the real dynamixel_sdk, against the emulated bus.
+
+What every driver promises is in `test_driver_contract`.
+"""
 
 from __future__ import annotations
 
@@ -152,16 +155,6 @@ def test_bad_trajectories_are_refused_and_nothing_moves(
     np.testing.assert_array_equal(plant.read().target, before)
 
 
-def test_stop_ends_a_trajectory_with_its_reason(hand: LeapHand, plant: KinematicPlant) -> None:
-    run = begin(hand, plant)
-    with pytest.raises(TrajectoryRefused, match="following another trajectory"):
-        hand.follow(to(closed()), FREE)
-    hand.stop("somebody shouted")
-    assert until(lambda: np.abs(plant.read().velocity).max() < 0.02) < 0.3
-    assert run.result.result(1.0).code == DriverFault.STOPPED
-    assert "somebody shouted" in run.result.result().message
-
-
 def test_a_hot_motor_stops_the_hand_until_it_has_cooled(
     hand: LeapHand, plant: KinematicPlant, bus: DynamixelBus
 ) -> None:
@@ -211,21 +204,6 @@ class TestWithHighCurrents:
         assert f"Motor {WALL} has drawn more than 600 mA" in result.message
         until(lambda: abs(plant.read().effort[WALL]) < 0.05)
         until(lambda: hand.health().fault is None)
-
-
-def test_an_unplugged_hand_is_noticed_and_opened_again(
-    hand: LeapHand, plant: KinematicPlant, bus: DynamixelBus
-) -> None:
-    run = begin(hand, plant)
-    bus.stop()
-    assert until(run.result.done) < 0.3
-    assert run.result.result().code == DriverFault.LOST
-    assert hand.reading() is None
-    with pytest.raises(TrajectoryRefused, match="No connection"):
-        hand.follow(to(closed()), FREE)
-    bus.start()
-    until(lambda: hand.health().fault is None)
-    assert hand.follow(to(closed()), EXACT).result.result(5.0).code == ResultCode.SUCCESSFUL
 
 
 def test_a_motor_that_falls_silent_loses_the_hand(hand: LeapHand, plant: KinematicPlant, bus: DynamixelBus) -> None:

@@ -18,7 +18,6 @@ from tf2_msgs.msg import TFMessage
 from dexgrasp_control.arm import ARMS
 from dexgrasp_control.driver import Tolerances
 from dexgrasp_control.nodes.joint_driver import JointDriverNode
-from dexgrasp_control.ur import UrConfig
 from dexgrasp_description import load_arm, load_cell, load_hand
 
 
@@ -47,10 +46,11 @@ class ArmDriverNode(JointDriverNode):
     def __init__(self) -> None:
         super().__init__("arm_driver", "arm")
         config = declare(self, ArmDriverConfig)
-        backend_config = declare(self, UrConfig)
+        factory = ARMS.load(config.arm)
+        backend_config = declare(self, factory.Config)
         cell = load_cell(config.cell)
         model = load_arm(cell.arm)
-        driver = ARMS.create(config.arm, model, config.ip, backend_config)
+        driver = factory(model, config.ip, backend_config)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._tf = self.create_publisher(TFMessage, "/tf_static", latched)
         stamp = self.get_clock().now().to_msg()

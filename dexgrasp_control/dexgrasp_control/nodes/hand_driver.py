@@ -11,7 +11,6 @@ from rclpy.executors import MultiThreadedExecutor
 
 from dexgrasp_control.driver import Tolerances
 from dexgrasp_control.hand import HANDS
-from dexgrasp_control.leap import LeapConfig
 from dexgrasp_control.nodes.joint_driver import JointDriverNode
 from dexgrasp_description import load_cell, load_hand
 
@@ -22,7 +21,7 @@ class HandDriverConfig:
 
     cell: str = param("ur5_leap", "Cell by name or YAML file")
     hand: str = param("leap", "Backend; see `dexgrasp doctor`")
-    port: str = param("/tmp/dexgrasp/leap", "Serial port of the hand")
+    port: str = param("/tmp/dexgrasp/leap", "Serial port of the hand, or address of the gripper")
     state_rate: float = param(60.0, "Joint states a second [Hz]", range=(1.0, 200.0))
     goal_time: float = param(
         1.0, "Time for settling within the goal tolerance where a goal asks for none [s]", range=(0.0, 30.0)
@@ -35,9 +34,10 @@ class HandDriverNode(JointDriverNode):
     def __init__(self) -> None:
         super().__init__("hand_driver", "hand")
         config = declare(self, HandDriverConfig)
-        backend_config = declare(self, LeapConfig)
+        factory = HANDS.load(config.hand)
+        backend_config = declare(self, factory.Config)
         model = load_hand(load_cell(config.cell).hand)
-        driver = HANDS.create(config.hand, model, config.port, backend_config)
+        driver = factory(model, config.port, backend_config)
         self.serve(driver, config.hand, config.state_rate, Tolerances(None, None, config.goal_time))
 
 
