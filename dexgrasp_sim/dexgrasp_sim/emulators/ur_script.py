@@ -61,6 +61,7 @@ class ControlScript:
         self._async_motion: Motion | None = None
         self._watchdog_period = 0.0
         self._since_input = 0.0
+        self._torques = np.zeros(6)
         self.running = True
         self.protective_stop_requested = False
         self._write_async_progress(running=False)
@@ -77,11 +78,21 @@ class ControlScript:
         return self._motion is not None
 
     def input_received(self) -> None:
-        """A client wrote registers: feeds the watchdog."""
+        """A client wrote registers: feeds the watchdog.
+
+        A realtime command counts even when the client takes it back within the same control period.
+        """
         self._since_input = 0.0
+        command = self._registers.int_in[self._offset]
+        if command in REALTIME:
+            self._realtime(command)
+        elif command == 0:
+            self._executing = False
+            self._answer(READY)
 
     def step(self, dt: float, torques: np.ndarray) -> None:
         """One control period: look at the command register, then advance the motion by `dt` [s] (speed-scaled)."""
+        self._torques = torques
         self._since_input += self._period
         if self._watchdog_period and self._since_input > self._watchdog_period:
             log.warning("The program ends: no client input for %.3f s.", self._since_input)
@@ -89,7 +100,7 @@ class ControlScript:
             return
         command = self._registers.int_in[self._offset]
         if command in REALTIME:
-            self._realtime(command, torques)
+            self._realtime(command)
             self._answer(READY)
         elif command == 0:
             self._executing = False
@@ -152,7 +163,7 @@ class ControlScript:
         self._write_async_progress(running=True)
         return None
 
-    def _realtime(self, command: int, torques: np.ndarray) -> None:
+    def _realtime(self, command: int) -> None:
         if command == SERVO_J:
             if not isinstance(self._motion, ServoTracking):
                 self._replace(ServoTracking(self._setpoint))
@@ -169,7 +180,7 @@ class ControlScript:
         elif command == GET_STEPTIME:
             self._registers.double_out[self._offset] = self._period
         else:
-            self._registers.double_out[self._offset : self._offset + 6] = torques.tolist()
+            self._registers.double_out[self._offset : self._offset + 6] = self._torques.tolist()
 
     def _double(self, index: int) -> float:
         return self._registers.double_in[self._offset + index]
