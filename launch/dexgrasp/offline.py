@@ -54,7 +54,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.picture:
         bgr = None if color is None else np.ascontiguousarray(color[..., ::-1])
         palms, joints = generation.grasps.world_T_palm, generation.grasps.grasp
-        save(parsed.picture, picture(bgr, raw, intrinsics.matrix, scene.table_T_camera, palms, joints, hand))
+        save(parsed.picture, picture(bgr, restored, intrinsics.matrix, scene.table_T_camera, palms, joints, hand))
     return 0
 
 

@@ -10,14 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 from dexgrasp_sim.camera import CameraRenderer
 from dexgrasp_sim.cell import CellConfig, SimCell
 from dexgrasp_sim.depth_noise import DepthNoise, to_millimetres
 
 from dexgrasp_description import load_cell
 
-SEED, OBJECTS = 3, 6
-ZOOM = 1.6  # over the cell's own lens, so that the objects fill the image
+SEED, OBJECTS = 12, 5
+ZOOM = 1.55  # over the cell's own lens: the objects fill the image, and hands over them are still in it
+ASIDE = 0.08  # of where the cell has its camera, away from the bin [m]
 
 
 def main() -> None:
@@ -25,7 +27,10 @@ def main() -> None:
     workcell = load_cell("ur5_leap")
     own = workcell.intrinsics
     lens = replace(own, fx=ZOOM * own.fx, fy=ZOOM * own.fy)
-    cell = SimCell(replace(workcell, intrinsics=lens), CellConfig(seed=SEED, objects=OBJECTS))
+    aside = np.eye(4)
+    aside[0, 3] = ASIDE
+    view = replace(workcell, intrinsics=lens, world_T_camera=workcell.world_T_camera @ aside)
+    cell = SimCell(view, CellConfig(seed=SEED, objects=OBJECTS))
     state = cell.snapshot()
     camera, data = CameraRenderer(state.model), state.data()
     depth = to_millimetres(DepthNoise((lens.height, lens.width), seed=SEED).apply(camera.depth(data)))

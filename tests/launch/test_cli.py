@@ -74,7 +74,7 @@ def test_grasps_on_the_shipped_sample(tmp_path: Path) -> None:
     assert content["grasps"] >= 20
     assert content["candidates"] >= content["grasps"]
     assert len(content["world_T_palm"]) == len(content["joints"]) == len(content["scores"]) == content["grasps"]
-    assert cv2.imread(str(picture)).shape[0] == 480
+    assert cv2.imread(str(picture)).shape[0] == 600
 
 
 @pytest.mark.parametrize("view", ["0", "1"])
