@@ -159,7 +159,7 @@ def first_grasps(running: Running) -> float:
 
 def plan_grasp(running: Running) -> float:
     """Round trip of PlanGrasp for the best grasps that can be reached [ms]."""
-    client = running.session.node.create_client(PlanGrasp, "plan_grasp")
+    client = running.session.service(PlanGrasp, "plan_grasp")
     times: list[float] = []
     for grasp in running.grasps[:20]:
         start = time.perf_counter()

@@ -166,8 +166,8 @@ def wait_for_nodes(session: Session, gone: Any, deadline: float = START_DEADLINE
     """
     end = time.monotonic() + deadline
     clients = {
-        "sim/reset": session.node.create_client(ResetScene, "sim/reset"),
-        "plan_grasp": session.node.create_client(PlanGrasp, "plan_grasp"),
+        "sim/reset": session.service(ResetScene, "sim/reset"),
+        "plan_grasp": session.service(PlanGrasp, "plan_grasp"),
         "generate_grasp": session.action(GenerateGrasp, "generate_grasp"),
         "execute_grasp": session.action(ExecuteGrasp, "execute_grasp"),
         "clear_table": session.action(ClearTable, "clear_table"),
@@ -175,7 +175,6 @@ def wait_for_nodes(session: Session, gone: Any, deadline: float = START_DEADLINE
     for name, client in clients.items():
         ready = getattr(client, "server_is_ready", None) or client.service_is_ready
         wait_until(ready, end - time.monotonic(), name, gone)
-        client.destroy() if hasattr(client, "server_is_ready") else session.node.destroy_client(client)
 
 
 def reset_scene(session: Session, seed: int, objects: int, deadline: float = 60.0) -> None:
@@ -184,9 +183,8 @@ def reset_scene(session: Session, seed: int, objects: int, deadline: float = 60.
     Raises:
         SessionError: The cell refused.
     """
-    client = session.node.create_client(ResetScene, "sim/reset")
+    client = session.service(ResetScene, "sim/reset")
     answer = call_service(client, ResetScene.Request(seed=seed, objects=objects), deadline)
-    session.node.destroy_client(client)
     if answer.error_code:
         raise SessionError(f"sim/reset: error {answer.error_code}: {answer.error_msg}")
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import rclpy
 from dexgrasp_common.errors import DexgraspError
 from rclpy.action import ActionClient
+from rclpy.client import Client
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -37,6 +38,7 @@ class Session:
     def __init__(self, domain: int | None = None) -> None:
         self._context = Context()
         self._domain = domain
+        self._clients: dict[str, Any] = {}
 
     def __enter__(self) -> Session:
         rclpy.init(context=self._context, domain_id=self._domain, signal_handler_options=SignalHandlerOptions.NO)
@@ -59,12 +61,23 @@ class Session:
         except ExternalShutdownException:
             return
 
+    # Clients are made on the spinning thread, since rclpy shows an action client to its executor before it is complete,
+    # and live as long as the session: an executor that meets one being destroyed ends with an error.
+
     def action(self, action_type: type, name: str) -> ActionClient:
-        """Client of an action."""
-        # Made on the spinning thread: rclpy shows an action client to its executor before it is complete.
-        made: Future[ActionClient] = Future()
-        self._executor.create_task(lambda: made.set_result(ActionClient(self.node, action_type, name)))
-        return made.result(timeout=10.0)
+        """Client of an action; one for each name."""
+        return self._client(name, lambda: ActionClient(self.node, action_type, name))
+
+    def service(self, service_type: type, name: str) -> Client:
+        """Client of a service; one for each name."""
+        return self._client(name, lambda: self.node.create_client(service_type, name))
+
+    def _client(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self._clients:
+            made: Future[Any] = Future()
+            self._executor.create_task(lambda: made.set_result(make()))
+            self._clients[name] = made.result(timeout=10.0)
+        return self._clients[name]
 
     def latest(self, message_type: type[Message], topic: str, qos: Any = qos_profile_sensor_data) -> Latest[Message]:
         """Subscribe and keep the newest message."""

@@ -41,6 +41,8 @@ class Servers(Node):
             cancel_callback=lambda _: CancelResponse.ACCEPT,
             callback_group=group,
         )
+        # rclpy shows an action client to a spinning executor before it is complete.
+        self.mover = ActionClient(self, FollowJointTrajectory, "move")
 
     def _answer(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = True
@@ -82,24 +84,21 @@ def test_service_answers_or_says_why_not(servers: Servers) -> None:
 
 def test_action_returns_its_result(servers: Servers) -> None:
     servers.finish.set()
-    client = ActionClient(servers, FollowJointTrajectory, "move")
-    assert call_action(client, FollowJointTrajectory.Goal(), 5.0).error_string == "done"
+    assert call_action(servers.mover, FollowJointTrajectory.Goal(), 5.0).error_string == "done"
 
 
 def test_cancelled_action_returns_the_result_of_the_cancelled_goal(servers: Servers) -> None:
-    client = ActionClient(servers, FollowJointTrajectory, "move")
     soon = time.monotonic() + 0.3
-    result = call_action(client, FollowJointTrajectory.Goal(), 5.0, cancelled=lambda: time.monotonic() > soon)
+    result = call_action(servers.mover, FollowJointTrajectory.Goal(), 5.0, cancelled=lambda: time.monotonic() > soon)
     assert result.error_string == "cancelled"
 
 
 def test_action_past_its_deadline_is_cancelled_and_said_so(servers: Servers) -> None:
-    client = ActionClient(servers, FollowJointTrajectory, "move")
     with pytest.raises(DeadlineError, match="was cancelled"):
-        call_action(client, FollowJointTrajectory.Goal(), 0.5)
+        call_action(servers.mover, FollowJointTrajectory.Goal(), 0.5)
 
 
 def test_rejected_goal_is_said_so(servers: Servers) -> None:
     servers.accept = False
     with pytest.raises(GoalRejectedError, match="rejected"):
-        call_action(ActionClient(servers, FollowJointTrajectory, "move"), FollowJointTrajectory.Goal(), 5.0)
+        call_action(servers.mover, FollowJointTrajectory.Goal(), 5.0)

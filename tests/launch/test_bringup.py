@@ -104,13 +104,13 @@ def test_simulation_replaces_the_depth_capture() -> None:
     assert real - simulated == {"depth_capture"}
 
 
-def test_only_addresses_differ_between_simulation_and_robot() -> None:
+def test_only_addresses_and_patience_differ_between_simulation_and_robot() -> None:
     simulated = Arguments(sim=True)
     real = Arguments(sim=False, robot_ip="192.168.0.2", hand_port="/dev/ttyUSB0")
     for node in set(selected(simulated)) & set(selected(real)):
         before, after = node.parameters(simulated), node.parameters(real)
-        changed = {name for name in before if before[name] != after[name]}
-        assert changed <= {"ip", "port"}, f"{node.executable}: {changed}"
+        changed = {name for name in before | after if before.get(name) != after.get(name)}
+        assert changed <= {"ip", "port", "silence_timeout"}, f"{node.executable}: {changed}"
 
 
 def test_arguments_are_parsed_from_text() -> None:

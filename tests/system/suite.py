@@ -49,26 +49,17 @@ class Suite:
     def generate(self, goal: GenerateGrasp.Goal | None = None, **options: Any) -> GenerateGrasp.Result:
         """Result of one GenerateGrasp goal."""
         client = self.session.action(GenerateGrasp, "generate_grasp")
-        try:
-            return call_action(client, goal or GenerateGrasp.Goal(), 60.0, **options)
-        finally:
-            client.destroy()
+        return call_action(client, goal or GenerateGrasp.Goal(), 60.0, **options)
 
     def plan(self, grasp: Any) -> PlanGrasp.Response:
         """Response of one PlanGrasp request."""
-        client = self.session.node.create_client(PlanGrasp, "plan_grasp")
-        try:
-            return call_service(client, PlanGrasp.Request(grasp=grasp), 60.0)
-        finally:
-            self.session.node.destroy_client(client)
+        client = self.session.service(PlanGrasp, "plan_grasp")
+        return call_service(client, PlanGrasp.Request(grasp=grasp), 60.0)
 
     def execute(self, goal: ExecuteGrasp.Goal, deadline: float = 90.0, **options: Any) -> ExecuteGrasp.Result:
         """Result of one ExecuteGrasp goal."""
         client = self.session.action(ExecuteGrasp, "execute_grasp")
-        try:
-            return call_action(client, goal, deadline, **options)
-        finally:
-            client.destroy()
+        return call_action(client, goal, deadline, **options)
 
     def go_home(self, deadline: float = 60.0) -> None:
         """Bring the robot home from wherever a test left it, trying again while drivers come back."""
@@ -83,10 +74,7 @@ class Suite:
     def clear(self, goal: ClearTable.Goal, deadline: float = 120.0, **options: Any) -> ClearTable.Result:
         """Result of one ClearTable goal."""
         client = self.session.action(ClearTable, "clear_table")
-        try:
-            return call_action(client, goal, deadline, cancel_deadline=20.0, **options)
-        finally:
-            client.destroy()
+        return call_action(client, goal, deadline, cancel_deadline=20.0, **options)
 
     def moves(self, seconds: float) -> float:
         """Largest change of any joint's published position over some time [rad]."""

@@ -54,9 +54,8 @@ def test_every_node_topic_and_service_is_there(suite: Suite) -> None:
 
 @pytest.mark.parametrize("spec", selected(Arguments()), ids=lambda spec: spec.executable)
 def test_every_parameter_of_the_node_list_is_declared(suite: Suite, spec) -> None:
-    client = suite.session.node.create_client(ListParameters, f"{spec.executable}/list_parameters")
+    client = suite.session.service(ListParameters, f"{spec.executable}/list_parameters")
     names = call_service(client, ListParameters.Request(), 10.0).result.names
-    suite.session.node.destroy_client(client)
     assert set(spec.parameters(Arguments())) <= set(names)
 
 
