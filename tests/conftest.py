@@ -19,6 +19,19 @@ _domains = (1 + i % 99 for i in itertools.count(7 * os.getpid()))
 _addresses = (2 + i % 248 for i in itertools.count(7 * os.getpid()))
 
 
+_REAL_TIME = {"ros_domain", "loopback_ip", "suite", "controller", "bus"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of processes that meet deadlines on the wall clock get a second try, which the report counts.
+
+    A shared machine may stand still for longer than a robot's watchdog allows; twice in a row is the suite's fault.
+    """
+    for item in items:
+        if _REAL_TIME & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture
 def ros_domain(monkeypatch: pytest.MonkeyPatch) -> int:
     """A ROS_DOMAIN_ID of the test's own, also set in the environment, so that nodes of two tests never meet."""
