@@ -13,5 +13,10 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/" + package]),
         ("share/" + package, ["package.xml"]),
     ],
-    entry_points={"console_scripts": ["grasp_generator = dexgrasp_planner.nodes.grasp_generator:main", "motion_planner = dexgrasp_planner.nodes.motion_planner:main", ]},
+    entry_points={
+        "console_scripts": [
+            "grasp_generator = dexgrasp_planner.nodes.grasp_generator:main",
+            "motion_planner = dexgrasp_planner.nodes.motion_planner:main",
+        ]
+    },
 )
