@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -187,14 +187,14 @@ SYSTEM = (
 )
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure; the exit status says whether every figure could be measured, not whether it is good."""
     names = [figure.name for figure in LIBRARY + SYSTEM]
     parser = argparse.ArgumentParser(prog="python -m dexgrasp.bench", description="Measure this machine.")
     parser.add_argument("--report", type=Path, default=Path("bench_report.json"), metavar="JSON")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     add_bringup_arguments(parser)
-    parsed = parser.parse_args()
+    parsed = parser.parse_args(argv)
     wanted = parsed.only or names
     values: dict[Figure, float] = {}
     failures: list[str] = []
