@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import signal
 import sys
 import tempfile
 import time
@@ -201,6 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _measure([figure for figure in LIBRARY if figure.name in wanted], (), values, failures)
     system = [figure for figure in SYSTEM if figure.name in wanted]
     if system:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
         log, start = parsed.report.with_suffix(".log"), time.monotonic()
         with bringup(bringup_arguments(parsed), log) as suite:
             try:
