@@ -13,17 +13,19 @@ from dexgrasp_sim.emulators.dynamixel_bus import DynamixelBus
 from dexgrasp_sim.emulators.ur_controller import UrController
 from dexgrasp_sim.plant import KinematicPlant
 
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload([UrController.__module__, DynamixelBus.__module__])
+
 ARM_START = (0.0, -1.57, 1.57, -1.57, -1.57, 0.0)
 
 
 class Served:
     """An emulator over there: `call(name, ...)` calls its method, `call("plant.read")` its plant's."""
 
-    def __init__(self, factory: Callable[[], tuple[Any, KinematicPlant]]) -> None:
+    def __init__(self, factory: Callable[..., tuple[Any, KinematicPlant]], *arguments: str) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
-        # Fork: the factory is a closure of the test's arguments.
-        context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=_serve, args=(factory, theirs), daemon=True)
+        # From a clean process: a fork of this one would inherit the locks and threads of earlier tests.
+        self._process = _PROCESSES.Process(target=_serve, args=(factory, arguments, theirs), daemon=True)
         self._process.start()
         theirs.close()
         assert self._pipe.recv() == "started"
@@ -39,8 +41,8 @@ class Served:
         self._process.join()
 
 
-def _serve(factory: Callable[[], tuple[Any, KinematicPlant]], pipe: Any) -> None:
-    emulator, plant = factory()
+def _serve(factory: Callable[..., tuple[Any, KinematicPlant]], arguments: tuple[str, ...], pipe: Any) -> None:
+    emulator, plant = factory(*arguments)
     emulator.start()
     pipe.send("started")
     while True:
@@ -50,8 +52,8 @@ def _serve(factory: Callable[[], tuple[Any, KinematicPlant]], pipe: Any) -> None
 
 
 @contextmanager
-def served(factory: Callable[[], tuple[Any, KinematicPlant]]) -> Iterator[Served]:
-    server = Served(factory)
+def served(factory: Callable[..., tuple[Any, KinematicPlant]], *arguments: str) -> Iterator[Served]:
+    server = Served(factory, *arguments)
     try:
         yield server
     finally:
@@ -63,13 +65,14 @@ def series(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+def _controller(ip: str, series: str) -> tuple[UrController, KinematicPlant]:
+    plant = KinematicPlant([f"joint_{i}" for i in range(6)], ARM_START)
+    return UrController(plant, ip, series, unlock_delay=0.5), plant
+
+
 @pytest.fixture
 def controller(series: str, loopback_ip: str) -> Iterator[Served]:
-    def make() -> tuple[UrController, KinematicPlant]:
-        plant = KinematicPlant([f"joint_{i}" for i in range(6)], ARM_START)
-        return UrController(plant, loopback_ip, series, unlock_delay=0.5), plant
-
-    with served(make) as server:
+    with served(_controller, loopback_ip, series) as server:
         yield server
 
 
@@ -78,15 +81,15 @@ def port(tmp_path) -> str:
     return str(tmp_path / "leap")
 
 
+def _bus(port: str) -> tuple[DynamixelBus, KinematicPlant]:
+    upper = np.full(16, np.inf)
+    upper[1] = 0.5
+    plant = KinematicPlant([f"j{i}" for i in range(16)], effort_limit=0.95, upper=upper, stiffness=3.0)
+    return DynamixelBus(plant, port), plant
+
+
 @pytest.fixture
 def bus(port: str) -> Iterator[Served]:
     """Sixteen joints, of which joint 1 meets a wall at 0.5 rad."""
-
-    def make() -> tuple[DynamixelBus, KinematicPlant]:
-        upper = np.full(16, np.inf)
-        upper[1] = 0.5
-        plant = KinematicPlant([f"j{i}" for i in range(16)], effort_limit=0.95, upper=upper, stiffness=3.0)
-        return DynamixelBus(plant, port), plant
-
-    with served(make) as server:
+    with served(_bus, port) as server:
         yield server
