@@ -48,6 +48,7 @@ PYPI = {
 NOT_IMPORTED = {
     "manifold3d": "trimesh's boolean operations",
     "mypy": "a command",
+    "pytest-rerunfailures": "a plugin of pytest",
     "pytest-timeout": "a plugin of pytest",
     "ruff": "a command",
     "types-PyYAML": "for mypy",
