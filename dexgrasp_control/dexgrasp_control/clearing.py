@@ -157,7 +157,7 @@ class TableClearer:
 
     Args:
         skills: What it calls.
-        area: The object area.
+        area: Where objects are cleared.
         hidden: Rectangles to leave out of the comparison of pictures: the bin, whose contents change.
         config: Limits.
         sight: Thresholds of the comparison.
