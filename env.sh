@@ -8,7 +8,7 @@ if [ ! -e "$_dexgrasp_root/install/setup.sh" ]; then
   return 1
 fi
 export VIRTUAL_ENV="$_dexgrasp_root/.venv"
-case ":$PATH:" in *":$VIRTUAL_ENV/bin:"*) ;; *) export PATH="$VIRTUAL_ENV/bin:$_dexgrasp_root/install/dexgrasp/lib/dexgrasp:$PATH" ;; esac
+case ":$PATH:" in *":$VIRTUAL_ENV/bin:"*) ;; *) export PATH="$VIRTUAL_ENV/bin:$_dexgrasp_root/install/dexgrasp/lib/dexgrasp:$_dexgrasp_root/install/dexgrasp_training/lib/dexgrasp_training:$PATH" ;; esac
 if [ -e "$VIRTUAL_ENV/.wheels" ]; then  # the wheels' packages are found through this; an installed ROS 2 sets it itself
   case ":${AMENT_PREFIX_PATH:-}:" in *":$VIRTUAL_ENV:"*) ;; *) export AMENT_PREFIX_PATH="$VIRTUAL_ENV${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}" ;; esac
 fi

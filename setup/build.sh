@@ -25,7 +25,7 @@ else
 fi
 
 # --- Debian packages ----------------------------------------------------------------------------------------------
-packages="build-essential cmake ninja-build libegl1 libegl-mesa0 libgl1-mesa-dri libgomp1"
+packages="build-essential cmake ninja-build libegl1 libegl-mesa0 libgl1-mesa-dri libgomp1 libusb-1.0-0"
 "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
   packages="$packages python3-dev"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"

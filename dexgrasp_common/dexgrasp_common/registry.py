@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,8 @@ class Backend:
 
     Attributes:
         target: `module:attribute` of the factory, imported when the backend is created.
-        requires: Importable modules that the backend needs beyond the suite's own dependencies.
+        requires: Importable modules that the backend needs beyond the suite's own dependencies; `$NAME` is an
+            environment variable that must be set, for what runs outside this Python.
         install: What to type or do to get them.
         summary: One line for `dexgrasp doctor`.
     """
@@ -36,8 +38,8 @@ class Backend:
     summary: str = ""
 
     def missing(self) -> tuple[str, ...]:
-        """Names of required modules that cannot be found here."""
-        return tuple(name for name in self.requires if not _importable(name))
+        """Names of required modules and variables that cannot be found here."""
+        return tuple(name for name in self.requires if not _present(name))
 
 
 class Registry:
@@ -91,14 +93,16 @@ class Registry:
         missing = backend.missing()
         if missing:
             raise UnavailableBackendError(
-                f"The {self.role} {name or self.default!r} needs {', '.join(missing)}, which cannot be imported here. "
+                f"The {self.role} {name or self.default!r} needs {', '.join(missing)}, which is not here. "
                 f"To get it: {backend.install}"
             )
         module, attribute = backend.target.split(":")
         return getattr(importlib.import_module(module), attribute)
 
 
-def _importable(name: str) -> bool:
+def _present(name: str) -> bool:
+    if name.startswith("$"):
+        return bool(os.environ.get(name[1:]))
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:

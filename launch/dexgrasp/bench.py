@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 from dexgrasp_common.nodes.clients import call_action, call_service
+from dexgrasp_common.report import commit, machine, write_report
 from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image, PointCloud2
@@ -28,7 +29,6 @@ from sensor_msgs.msg import Image, PointCloud2
 from dexgrasp.cli import add_bringup_arguments, bringup_arguments
 from dexgrasp.demo import bringup, log_tail, nanoseconds, reset_scene, wait_for_nodes
 from dexgrasp.nodes import share_folder
-from dexgrasp.report import commit, machine, write_report
 from dexgrasp.session import Session, SessionError
 from dexgrasp_description import load_arm, load_hand
 from dexgrasp_msgs.action import GenerateGrasp

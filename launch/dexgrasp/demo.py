@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 from dexgrasp_common.nodes.clients import call_service
+from dexgrasp_common.report import machine, versions, write_report
 from sensor_msgs.msg import PointCloud2
 
 from dexgrasp.live import clear_report, clear_table, generate, print_clear
 from dexgrasp.nodes import Arguments
-from dexgrasp.report import machine, versions, write_report
 from dexgrasp.session import Session, SessionError, cancel_on_signals, wait_until
 from dexgrasp.view import View
 from dexgrasp_msgs.action import ClearTable, ExecuteGrasp, GenerateGrasp

@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dexgrasp_common.registry import Registry
+from dexgrasp_common.report import versions, write_report
 from rich.console import Console
 from rich.table import Table
-
-from dexgrasp.report import versions, write_report
 
 REGISTRIES = (
     ("dexgrasp_planner.generators", "GRASP_GENERATORS"),
@@ -27,6 +26,8 @@ REGISTRIES = (
     ("dexgrasp_planner.motion_planners", "MOTION_PLANNERS"),
     ("dexgrasp_control.arm", "ARMS"),
     ("dexgrasp_control.hand", "HANDS"),
+    ("dexgrasp_training.synthesis.method", "GRASP_METHODS"),
+    ("dexgrasp_training.work", "WORK_BACKENDS"),
 )
 
 AVAILABLE, MISSING, PLANNED = "available", "missing", "not in this version"
@@ -36,14 +37,11 @@ _PLANNED = (
     ("sparse convolution", "torch", "own sparse convolution"),
     ("sparse convolution", "minkowski", "MinkowskiEngine"),
     ("grasp generator", "diffusion", "a checkpoint"),
-    ("grasp tester", "isaacgym", "Isaac Gym"),
     ("depth source", "realsense", "pyrealsense2"),
     ("depth restoration", "learned", "a checkpoint"),
     ("depth restoration", "onnx", "onnxruntime and a network of yours"),
     ("motion planner", "moveit", "moveit_py, from an installed ROS 2"),
-    ("many machines", "joblib loky", "joblib"),
-    ("many machines", "joblib Ray", "ray"),
-    ("many machines", "torchrun", "torch"),
+    ("work backend", "torchrun", "torch"),
 )
 _IN_A_LATER_VERSION = "comes with a later version"
 

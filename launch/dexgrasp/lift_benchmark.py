@@ -14,6 +14,7 @@ from typing import Any
 
 import mujoco
 import numpy as np
+from dexgrasp_common.report import machine, versions, write_report
 from dexgrasp_perception.cloud import deproject
 from dexgrasp_planner.generators import GRASP_GENERATORS, GenerateError, Generation, SceneCloud
 from dexgrasp_sim.camera import CameraRenderer, add_camera, set_depth_range
@@ -24,7 +25,6 @@ from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig, LiftScene
 from rich.console import Console
 from rich.table import Table
 
-from dexgrasp.report import machine, versions, write_report
 from dexgrasp_description import Cell, load_cell, load_hand
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from dexgrasp_common.nodes.clients import call_action
+from dexgrasp_common.report import versions, write_report
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from dexgrasp.report import versions, write_report
 from dexgrasp.session import Session, SessionError, cancel_on_signals
 from dexgrasp_msgs.action import ClearTable, GenerateGrasp
 

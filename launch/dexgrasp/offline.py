@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import numpy as np
+from dexgrasp_common.report import machine, versions, write_report
 from dexgrasp_perception.depth_image import load_color, load_depth, load_intrinsics
 from dexgrasp_perception.frame import Frame
 from dexgrasp_perception.restoration import DEPTH_RESTORATIONS
@@ -14,7 +15,6 @@ from dexgrasp_perception.scene import TableScene, look_at_table
 from dexgrasp_planner.generators import GRASP_GENERATORS, Generation, SceneCloud
 
 from dexgrasp.picture import picture, save
-from dexgrasp.report import machine, versions, write_report
 from dexgrasp_description import load_hand
 
 

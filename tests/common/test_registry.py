@@ -29,6 +29,14 @@ def test_missing_dependency_names_the_install_command() -> None:
     assert REGISTRY.get("absent").missing() == ("nowhere",)
 
 
+def test_a_required_variable_counts_when_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Backend("builtins:list", requires=("$DEXGRASP_TEST_PLACE",))
+    monkeypatch.delenv("DEXGRASP_TEST_PLACE", raising=False)
+    assert backend.missing() == ("$DEXGRASP_TEST_PLACE",)
+    monkeypatch.setenv("DEXGRASP_TEST_PLACE", "/somewhere")
+    assert backend.missing() == ()
+
+
 def test_default_must_be_a_backend() -> None:
     with pytest.raises(ValueError, match="not among"):
         Registry("shape", {}, default="list")

@@ -20,7 +20,8 @@ DESIGN = {
     "cloud operations": {"open3d"},
     "image messages": {"numpy views", "cv_bridge"},
     "process start": {"dexgrasp bringup", "ros2 launch"},
-    "many machines": {"joblib loky", "joblib Ray", "torchrun"},
+    "grasp method": {"closing", "contact_field", "force_closure", "wrench_space"},
+    "work backend": {"loky", "ray", "torchrun"},
 }
 
 

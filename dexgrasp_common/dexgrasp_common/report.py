@@ -1,4 +1,4 @@
-"""JSON reports, written whole or not at all, and the versions that stand in them."""
+"""Files that are written whole or not at all, and what stands in every JSON report: versions and machine."""
 
 from __future__ import annotations
 
@@ -8,25 +8,40 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+PART = ".part"  # ends the names of temporary files
 _PACKAGES = ("dexgrasp", "mujoco", "torch", "numpy", "open3d", "ur_rtde", "dynamixel-sdk", "ompl", "coal", "ros-rclpy")
 
 
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it; missing folders are made.
+
+    Raises:
+        OSError: The place cannot be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=PART, delete=False) as stream:
+        try:
+            write(stream)
+            stream.close()
+            os.chmod(stream.name, 0o644)
+            os.replace(stream.name, path)
+        except BaseException:
+            Path(stream.name).unlink(missing_ok=True)
+            raise
+
+
 def write_report(path: Path, content: Any) -> None:
-    """Write JSON to a temporary file and rename it; missing folders are made.
+    """Write JSON, whole or not at all.
 
     Raises:
         OSError: The place cannot be written.
     """
-    path = path.expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    text = json.dumps(content, indent=2) + "\n"
+    write_whole(path.expanduser(), lambda stream: stream.write(text.encode()))
 
 
 def versions() -> dict[str, str]:
