@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dexgrasp_common.report import write_whole
 from numpy.typing import NDArray
 
 from dexgrasp_description.errors import MalformedDescriptionError
@@ -101,16 +100,8 @@ class GraspSet:
 
     def save(self, path: str | Path) -> None:
         """Write an npz file: to a temporary file first, then renamed, so that it is never half-written."""
-        path = Path(path)
         arrays: dict[str, Any] = {item.name: np.asarray(getattr(self, item.name)) for item in fields(self)}
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            try:
-                np.savez_compressed(stream, **arrays)
-                stream.close()
-                os.replace(stream.name, path)
-            except BaseException:
-                Path(stream.name).unlink(missing_ok=True)
-                raise
+        write_whole(Path(path), lambda stream: np.savez_compressed(stream, **arrays))
 
     @classmethod
     def load(cls, path: str | Path) -> GraspSet:

@@ -33,6 +33,7 @@ class SettleConfig:
     gap: float = param(0.01, "Least distance between objects released at the same height [m]")
     fall_time: float = param(1.5, "Time inside the walls of the area [s]")
     rest_time: float = param(1.0, "Time after the walls were taken away, at the end of which all must be still [s]")
+    patience: float = param(0.0, "Further time for what still rolls inside the area [s]")
     attempts: int = param(12, "Drops before giving up")
 
 
@@ -60,13 +61,29 @@ def settle(
         return []
     for _ in range(config.attempts):
         start = _release_poses(models, area, rng, config)
-        poses = _fall(models, start, area, friction, config)
+        poses = _fall(models, start, area, friction, config.fall_time, config.rest_time, config.patience)
         if poses is not None:
             return poses
     raise UnsettledError(
         f"{len(models)} objects did not come to rest inside the {area[1] - area[0]:.2f} x {area[3] - area[2]:.2f} m "
         f"area in {config.attempts} drops. Ask for fewer objects, or take another seed."
     )
+
+
+def rest(
+    models: Sequence[ObjectModel],
+    world_T_object: Sequence[NDArray[np.float64]] | NDArray[np.float64],
+    area: Area,
+    *,
+    friction: float,
+    time: float = 1.0,
+    patience: float = 0.0,
+) -> list[NDArray[np.float64]] | None:
+    """Poses (4, 4) at which objects lie some time [s] after they were put at `world_T_object` (M, 4, 4).
+
+    None where one of them still moves after further `patience` [s], or has left the area.
+    """
+    return _fall(models, world_T_object, area, friction, 0.0, time, patience) if len(models) else []
 
 
 def _release_poses(
@@ -103,11 +120,14 @@ def _release_poses(
 
 def _fall(
     models: Sequence[ObjectModel],
-    start: Sequence[NDArray[np.float64]],
+    start: Sequence[NDArray[np.float64]] | NDArray[np.float64],
     area: Area,
     friction: float,
-    config: SettleConfig,
+    fall_time: float,
+    rest_time: float,
+    patience: float,
 ) -> list[NDArray[np.float64]] | None:
+    """Poses after some time inside walls and some without them; None where not all lie still inside the area."""
     spec = mujoco.MjSpec()
     set_physics(spec)
     add_static_box(spec, "table", (0.0, 0.0, -0.05), (4.0, 4.0, 0.1), friction)
@@ -132,20 +152,25 @@ def _fall(
         add_object(spec, model, friction, pose)
     model_ = spec.compile()
     data = mujoco.MjData(model_)
-    mujoco.mj_step(model_, data, round(config.fall_time / TIMESTEP))
+    mujoco.mj_step(model_, data, round(fall_time / TIMESTEP))
     walls = [model_.geom(f"wall_{name}").id for name in ("x0", "x1", "y0", "y1")]
     model_.geom_contype[walls], model_.geom_conaffinity[walls] = 0, 0
-    mujoco.mj_step(model_, data, round((config.rest_time - _STILL_TIME) / TIMESTEP))
-    before = data.qpos.reshape(-1, 7).copy()
-    mujoco.mj_step(model_, data, round(_STILL_TIME / TIMESTEP))
-    after = data.qpos.reshape(-1, 7)
+    mujoco.mj_step(model_, data, round((rest_time - _STILL_TIME) / TIMESTEP))
+    for _ in range(1 + int(patience / _STILL_TIME)):
+        before = data.qpos.reshape(-1, 7).copy()
+        mujoco.mj_step(model_, data, round(_STILL_TIME / TIMESTEP))
+        after = data.qpos.reshape(-1, 7)
+        x, y, z = after[:, :3].T
+        if not ((area[0] < x) & (x < area[1]) & (area[2] < y) & (y < area[3]) & (z > 0)).all():
+            return None
+        if _still(before, after):
+            return [pose_of(row) for row in after]
+    return None
+
+
+def _still(before: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
     turned = Rotation.from_quat(before[:, 3:], scalar_first=True).inv() * Rotation.from_quat(
         after[:, 3:], scalar_first=True
     )
-    still = np.linalg.norm(after[:, :3] - before[:, :3], axis=1) < _STILL_DISTANCE
-    still &= turned.magnitude() < _STILL_ANGLE
-    x, y, z = after[:, :3].T
-    inside = (area[0] < x) & (x < area[1]) & (area[2] < y) & (y < area[3]) & (z > 0)
-    if not (still & inside).all():
-        return None
-    return [pose_of(row) for row in after]
+    moved = np.linalg.norm(after[:, :3] - before[:, :3], axis=1)
+    return bool((moved < _STILL_DISTANCE).all() and (turned.magnitude() < _STILL_ANGLE).all())

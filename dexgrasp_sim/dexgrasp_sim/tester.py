@@ -1,38 +1,36 @@
-"""The test bench that judges grasps: a free-flying hand executes them in a scene under the papers' named protocols."""
+"""The test bench that judges grasps by the papers' named protocols: what goes in, what comes out, who does it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
-import mujoco
 import numpy as np
 from dexgrasp_common.parameters import param
 from dexgrasp_common.registry import Backend, Registry
-from dexgrasp_description.mjcf import hand_spec
 from numpy.typing import NDArray
 
-from dexgrasp_description import GraspSet, HandModel
+from dexgrasp_description import GraspSet
 from dexgrasp_sim.objects import ObjectModel
 from dexgrasp_sim.plant import SimError
-from dexgrasp_sim.scene import OBJECT, ROBOT, STATIC, TIMESTEP, add_object, set_physics, surface
+from dexgrasp_sim.scene import TIMESTEP
 
-# DexGraspNet 2.0's simulation evaluator: where the hand goes and when.
-RETREAT = 0.10  # the palm waits this far back along the approach [m]
-LIFT = 0.20  # how far the palm lifts [m]
-STEEP = math.cos(math.radians(60.0))  # an approach more downward than this lifts by retreating
-RISE = 0.03  # an object this much higher at the end was lifted [m]
-COVER_TIME, GRASP_TIME, SQUEEZE_TIME, LIFT_TIME = 40 / 60, 20 / 60, 20 / 60, 60 / 60  # [s]
+RISE = 0.03  # `lift`: an object this much higher at the end was lifted [m]
+MAX_CONTACTS = 6  # `hold6`: contacts that are reported of one grasp
 
-_HAND = "hand/"  # before the names of its bodies and joints
-_CARRIER = ("carrier_x", "carrier_y", "carrier_z")
-_CARRIER_STIFFNESS, _CARRIER_DAMPING = 6000.0, 150.0  # [N/m], [N s/m]; the hand weighs 0.75 kg
+# `hold6`: unit vectors along which gravity pulls, palm frame, in the order of the result's columns.
+DIRECTIONS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], dtype=np.float64)
 
 
 class LiftTestError(SimError):
     """The scene or the grasps cannot be tested."""
+
+
+class HoldTestError(SimError):
+    """The grasps do not fit the hand, or are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,37 @@ class LiftConfig:
     damping: float = param(20.0, "damping of the finger drives [N m s/rad]", range=(0.0, 1e3))
     effort_limit: float = param(0.95, "largest torque of a finger joint [N m]", range=(0.0, 10.0))
     held_still: bool = param(True, "cancel gravity and velocities of the objects until the squeeze has ended")
+
+
+@dataclass(frozen=True)
+class HoldConfig:
+    """Physics and thresholds of the `hold6` protocol (DexGraspNet 2.0, D.3; the strict figures are ours).
+
+    The drives are as strong as the hand's description says.
+    """
+
+    friction: float = param(0.2, "coefficient of friction of every contact", range=(0.0, 2.0))
+    timestep: float = param(
+        TIMESTEP, "simulation step [s]; a slower one is not honest about friction", range=(1e-4, TIMESTEP)
+    )
+    impratio: float = param(
+        10.0, "stiffness of friction against that of the normal force; more creeps less", range=(1.0, 1000.0)
+    )
+    stiffness: float = param(800.0, "stiffness of the finger drives [N m/rad or N/m]", range=(0.0, 1e4))
+    damping: float = param(20.0, "damping of the finger drives [N m s/rad or N s/m]", range=(0.0, 1e3))
+    penetration_limit: float = param(0.002, "deepest overlap of hand and object to begin with [m]", range=(0.0, 0.1))
+    settle_time: float = param(0.25, "time of each of the two settlings, without gravity [s]", range=(0.0, 10.0))
+    hold_time: float = param(1.0, "how long gravity pulls in each direction [s]", range=(0.0, 10.0))
+    displacement_limit: float = param(0.02, "an object that moves further is lost [m]", range=(0.0, 1.0))
+    rotation_limit: float = param(
+        math.radians(45.0), "an object that turns further is lost [rad]", range=(0.0, math.pi)
+    )
+    rest_speed: float = param(
+        3e-4, "a direction is passed early once the object is slower over 0.1 s; 0: never [m/s]", range=(0.0, 1.0)
+    )
+    rest_turn: float = param(0.01, "and turns slower [rad/s]", range=(0.0, 10.0))
+    strict_displacement: float = param(0.005, "a strict hold moves no further, in any phase [m]", range=(0.0, 1.0))
+    strict_rotation: float = param(math.radians(15.0), "a strict hold turns no further [rad]", range=(0.0, math.pi))
 
 
 @dataclass(frozen=True)
@@ -87,8 +116,81 @@ class LiftResult:
     lifted: NDArray[np.intp]
 
 
+class HoldOutcome(IntEnum):
+    """Why `hold6` accepted or refused a grasp."""
+
+    HELD = 0
+    PENETRATES = 1  # hand and object overlap too deeply to begin with
+    UNSETTLED = 2  # the closing fingers pushed the object away, or never got hold of it
+    DROPPED = 3  # gravity moved the object too far
+    TURNED = 4  # gravity turned the object too far
+
+
+@dataclass(frozen=True)
+class HoldResult:
+    """What came of each of N grasps. What was not simulated, because the grasp had failed before, is NaN.
+
+    Attributes:
+        success: array (N,) bool: the object was held in all six directions.
+        outcome: array (N,) uint8, see `HoldOutcome`.
+        strict: array (N,) bool: held, and the second settling and every direction stayed within the strict figures.
+        object_T_palm: array (N, 4, 4), after the first settling; as given where it was not reached.
+        grasp: array (N, D), joints after the first settling [rad or m]; likewise.
+        squeeze: array (N, D), settled grasp + (squeeze - grasp) as given.
+        penetration: array (N,), deepest overlap to begin with [m]; 0: none.
+        settling: array (N, 2), how far the object moved in each settling [m].
+        displacement: array (N, 6), how far the object moved under gravity along each of `DIRECTIONS` [m].
+        rotation: array (N, 6), how far it turned [rad].
+        contacts: array (N, K, 3), after the second settling, the strongest contact of each link that touches, strongest
+            first, object frame [m]; NaN where there are fewer than K = `MAX_CONTACTS`.
+        links: array (N, K), index of that link in `hand.links`; -1 where there are fewer.
+    """
+
+    success: NDArray[np.bool_]
+    outcome: NDArray[np.uint8]
+    strict: NDArray[np.bool_]
+    object_T_palm: NDArray[np.float64]
+    grasp: NDArray[np.float64]
+    squeeze: NDArray[np.float64]
+    penetration: NDArray[np.float64]
+    settling: NDArray[np.float64]
+    displacement: NDArray[np.float64]
+    rotation: NDArray[np.float64]
+    contacts: NDArray[np.float64]
+    links: NDArray[np.int64]
+
+    @classmethod
+    def untested(
+        cls, object_T_palm: NDArray[np.float64], grasp: NDArray[np.float64], squeeze: NDArray[np.float64]
+    ) -> HoldResult:
+        """A result for a bench to fill in: the grasps as given, and NaN."""
+        count = len(object_T_palm)
+        return cls(
+            success=np.zeros(count, dtype=bool),
+            outcome=np.zeros(count, dtype=np.uint8),
+            strict=np.zeros(count, dtype=bool),
+            object_T_palm=object_T_palm.copy(),
+            grasp=grasp.copy(),
+            squeeze=squeeze.copy(),
+            penetration=np.full(count, np.nan),
+            settling=np.full((count, 2), np.nan),
+            displacement=np.full((count, 6), np.nan),
+            rotation=np.full((count, 6), np.nan),
+            contacts=np.full((count, MAX_CONTACTS, 3), np.nan),
+            links=np.full((count, MAX_CONTACTS), -1),
+        )
+
+    def judged(self, config: HoldConfig) -> HoldResult:
+        """The same result with `success` and `strict` as they follow from the rest."""
+        moved = np.maximum(self.settling[:, 1], self.displacement.max(axis=1))
+        self.success[:] = self.outcome == HoldOutcome.HELD
+        self.strict[:] = self.success & (moved < config.strict_displacement)
+        self.strict[:] &= self.rotation.max(axis=1) < config.strict_rotation
+        return self
+
+
 class GraspTester(Protocol):
-    """Judges grasps of one hand."""
+    """Judges grasps of one hand. The same grasps give the same verdicts, alone or among others."""
 
     def lift(self, scene: LiftScene, grasps: GraspSet) -> LiftResult:
         """Each grasp in the scene as given: pregrasp, cover, grasp, squeeze, lift.
@@ -98,143 +200,77 @@ class GraspTester(Protocol):
         """
         ...
 
-
-class MujocoTester:
-    """The bench in MuJoCo: the hand on three position-controlled slides, its orientation fixed as in the protocol."""
-
-    def __init__(self, hand: HandModel, config: LiftConfig | None = None) -> None:
-        self._hand = hand
-        self._config = config or LiftConfig()
-
-    def lift(self, scene: LiftScene, grasps: GraspSet) -> LiftResult:
-        """See `GraspTester.lift`."""
-        if grasps.hand != self._hand.name:
-            raise LiftTestError(f"This bench holds {self._hand.name}; the grasps are of {grasps.hand!r}.")
-        bench = _Bench(self._hand, self._config, scene)
-        outcomes = [
-            bench.run(grasps.world_T_palm[i], grasps.pregrasp[i], grasps.grasp[i], grasps.squeeze[i])
-            for i in range(len(grasps))
-        ]
-        clear = np.array([outcome[0] for outcome in outcomes], dtype=bool)
-        rises = np.array([outcome[1] for outcome in outcomes]).reshape(len(outcomes), len(scene.objects))
-        lifted = rises.argmax(axis=1)
-        rise = rises.max(axis=1, initial=-np.inf)
-        return LiftResult(clear & (rise > RISE), clear, rise, lifted)
-
-
-class _Bench:
-    """One compiled scene with a hand in it."""
-
-    def __init__(self, hand: HandModel, config: LiftConfig, scene: LiftScene) -> None:
-        poses = np.asarray(scene.world_T_object, dtype=np.float64)
-        if not scene.objects or poses.shape != (len(scene.objects), 4, 4):
-            raise LiftTestError(
-                f"A scene needs at least one object and a pose (4, 4) for each; got {len(scene.objects)} objects and "
-                f"poses of shape {poses.shape}."
-            )
-        self._hand, self._config = hand, config
-        spec = mujoco.MjSpec()
-        set_physics(spec, config.timestep)
-        spec.worldbody.add_geom(
-            name="support",
-            type=mujoco.mjtGeom.mjGEOM_PLANE,
-            size=[2.0, 2.0, 0.1],
-            contype=STATIC,
-            conaffinity=ROBOT | OBJECT,
-            **surface(config.friction),
-        )
-        for model, pose in zip(scene.objects, poses, strict=True):
-            add_object(spec, model, config.friction, pose)
-        self._add_hand(spec)
-        self._model = model = spec.compile()
-        self._data = mujoco.MjData(model)
-        self._root = model.body(_HAND + hand.base_link).id
-        carrier = model.body("carrier").id
-        self._hand_bodies = np.zeros(model.nbody, dtype=bool)
-        for body in range(model.nbody):
-            self._hand_bodies[body] = body == carrier or self._hand_bodies[model.body_parentid[body]]
-        self._hand_bodies[0] = False
-        bodies = [model.body(item.name).id for item in scene.objects]
-        self._objects = np.array(bodies)
-        first = model.body_jntadr[self._objects]
-        self._object_dofs = (model.jnt_dofadr[first][:, None] + np.arange(6)).ravel()
-        names = [*_CARRIER, *(_HAND + joint for joint in hand.joint_names)]
-        self._hand_qpos = np.array([model.joint(name).qposadr[0] for name in names])
-        self._hand_dofs = np.array([model.joint(name).dofadr[0] for name in names])
-        self._drives = np.array([model.actuator(f"drive/{name}").id for name in names])
-
-    def run(
-        self, world_T_palm: NDArray[np.float64], pregrasp: NDArray[np.float64], grasp: NDArray[np.float64],
+    def hold6(
+        self,
+        model: ObjectModel,
+        object_T_palm: NDArray[np.float64],
+        grasp: NDArray[np.float64],
         squeeze: NDArray[np.float64],
-    ) -> tuple[bool, NDArray[np.float64]]:  # fmt: skip
-        """Whether the pregrasp was clear, and how much each object rose [m]."""
-        model, data, config = self._model, self._data, self._config
-        mujoco.mj_resetData(model, data)
-        mujoco.mju_mat2Quat(model.body_quat[self._root], world_T_palm[:3, :3].ravel())
-        approach = world_T_palm[:3, :3] @ self._hand.approach_axis
-        position = world_T_palm[:3, 3]
-        back = position - RETREAT * approach
-        up = position + LIFT * (-approach if -approach[2] > STEEP else np.array([0.0, 0.0, 1.0]))
-        waypoints = [np.concatenate(parts) for parts in (
-            (back, pregrasp), (position, pregrasp), (position, grasp), (position, squeeze), (up, squeeze)
-        )]  # fmt: skip
-        data.qpos[self._hand_qpos] = waypoints[0]
-        data.ctrl[self._drives] = waypoints[0]
-        mujoco.mj_forward(model, data)
-        if self._hand_touches():
-            return False, np.zeros(len(self._objects))
-        heights = data.xpos[self._objects, 2].copy()
-        model.body_gravcomp[self._objects] = 1.0 if config.held_still else 0.0
-        durations = (COVER_TIME, GRASP_TIME, SQUEEZE_TIME, LIFT_TIME)
-        for phase, (start, end, duration) in enumerate(zip(waypoints[:-1], waypoints[1:], durations, strict=True)):
-            if phase == len(durations) - 1:
-                model.body_gravcomp[self._objects] = 0.0
-            steps = round(duration / config.timestep)
-            for step in range(1, steps + 1):
-                data.ctrl[self._drives] = start + (end - start) * (step / steps)
-                mujoco.mj_step(model, data)
-                if config.held_still and phase < len(durations) - 1:
-                    data.qvel[self._object_dofs] = 0.0
-        mujoco.mj_kinematics(model, data)
-        return True, data.xpos[self._objects, 2] - heights
+    ) -> HoldResult:
+        """Each grasp on the floating object: settle, relabel, settle, then gravity along six directions in turn.
 
-    def _add_hand(self, spec: mujoco.MjSpec) -> None:
-        hand, config = self._hand, self._config
-        carrier = spec.worldbody.add_body(name="carrier", gravcomp=1.0)
-        for name, axis in zip(_CARRIER, np.eye(3), strict=True):
-            carrier.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=axis)
-        carrier.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.001, 0.0, 0.0], mass=0.5, contype=0, conaffinity=0)
-        child = hand_spec(hand)
-        for body in child.bodies[1:]:
-            body.gravcomp = 1.0
-        for geom in child.geoms:
-            geom.contype, geom.conaffinity = ROBOT, OBJECT | STATIC  # not with itself, as in the protocol
-            for key, value in surface(config.friction).items():
-                setattr(geom, key, value)
-        for name in hand.joint_names:
-            child.joint(name).armature = 5e-3
-        spec.attach(child, prefix=_HAND, frame=carrier.add_frame())
-        for name in _CARRIER:
-            drive = spec.add_actuator(name=f"drive/{name}", target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-            drive.set_to_position(kp=_CARRIER_STIFFNESS, kv=_CARRIER_DAMPING)
-        for name in (_HAND + joint for joint in hand.joint_names):
-            drive = spec.add_actuator(name=f"drive/{name}", target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-            drive.set_to_position(kp=config.stiffness, kv=config.damping)
-            drive.forcelimited = True
-            drive.forcerange = [-config.effort_limit, config.effort_limit]
+        Args:
+            model: The object.
+            object_T_palm: array (N, 4, 4), palm poses in the object's frame.
+            grasp: array (N, D), joints in contact, in the order of `hand.joint_names` [rad or m].
+            squeeze: array (N, D), joint targets that press [rad or m].
 
-    def _hand_touches(self) -> bool:
-        bodies = self._model.geom_bodyid[self._data.contact.geom]
-        of_hand = self._hand_bodies[bodies]
-        return bool((of_hand.any(axis=1) & ~of_hand.all(axis=1) & (self._data.contact.dist < 0.0)).any())
+        Raises:
+            HoldTestError: Shapes do not fit the hand, or a number is not finite, or a matrix is no pose.
+        """
+        ...
+
+
+def check_lift(hand: str, scene: LiftScene, grasps: GraspSet) -> None:
+    """Raise LiftTestError unless the grasps are of that hand and the scene is one, see `GraspTester.lift`."""
+    if grasps.hand != hand:
+        raise LiftTestError(f"This bench holds {hand}; the grasps are of {grasps.hand!r}.")
+    shape = np.shape(scene.world_T_object)
+    if not scene.objects or shape != (len(scene.objects), 4, 4):
+        raise LiftTestError(
+            f"A scene needs at least one object and a pose (4, 4) for each; got {len(scene.objects)} objects and "
+            f"poses of shape {shape}."
+        )
+
+
+def check_hold(
+    joints: int, object_T_palm: NDArray[np.float64], grasp: NDArray[np.float64], squeeze: NDArray[np.float64]
+) -> None:
+    """Raise HoldTestError unless these are N grasps of a hand with that many joints, see `GraspTester.hold6`."""
+    count = len(object_T_palm)
+    for name, array, shape in (
+        ("object_T_palm", object_T_palm, (count, 4, 4)),
+        ("grasp", grasp, (count, joints)),
+        ("squeeze", squeeze, (count, joints)),
+    ):
+        if array.shape != shape:
+            raise HoldTestError(f"{name} of {count} grasps of this hand must have shape {shape}; got {array.shape}.")
+        bad = ~np.isfinite(array).reshape(count, math.prod(shape[1:])).all(axis=1)
+        if bad.any():
+            raise HoldTestError(f"{name} must be finite; grasp {int(np.argmax(bad))} is not.")
+    turns = object_T_palm[:, :3, :3]
+    error = np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2), initial=0.0)
+    bad = (error > 1e-4) | (np.linalg.det(turns) < 0.0) | (object_T_palm[:, 3] != [0.0, 0.0, 0.0, 1.0]).any(axis=1)
+    if bad.any():
+        raise HoldTestError(
+            f"object_T_palm must be poses (a rotation, a translation, last row 0 0 0 1); number {int(np.argmax(bad))} "
+            "is not."
+        )
 
 
 GRASP_TESTERS = Registry(
     "grasp tester",
     {
         "mujoco": Backend(
-            "dexgrasp_sim.tester:MujocoTester", ("mujoco",), "pip install mujoco", "free-flying hand in MuJoCo"
-        )
+            "dexgrasp_sim.mujoco_tester:MujocoTester", ("mujoco",), "pip install mujoco", "free-flying hand in MuJoCo"
+        ),
+        "isaacgym": Backend(
+            "dexgrasp_sim.isaacgym_tester:IsaacGymTester",
+            ("$DEXGRASP_ISAACGYM_PYTHON",),
+            "an NVIDIA GPU; Isaac Gym Preview 4 (developer.nvidia.com/isaac-gym) and ninja in an environment with "
+            "Python 3.8; then DEXGRASP_ISAACGYM_PYTHON=<that environment>/bin/python",
+            "free-flying hand in PhysX, as in the papers",
+        ),
     },
     default="mujoco",
 )

@@ -6,15 +6,15 @@ import mujoco
 import numpy as np
 import pytest
 import trimesh
-from dexgrasp_sim.families import FAMILIES, make_object, sample_objects
+from dexgrasp_sim.families import CELL_FAMILIES, FAMILIES, make_object, sample_objects
 from dexgrasp_sim.objects import MASS, ObjectError, part_mesh, solid
 from dexgrasp_sim.scene import add_object
 
 everything = pytest.mark.parametrize("family", FAMILIES)
 
 
-def test_there_are_at_least_eight_families() -> None:
-    assert len(FAMILIES) >= 8
+def test_there_are_at_least_sixteen_families() -> None:
+    assert len(FAMILIES) >= 16
 
 
 @everything
@@ -38,7 +38,7 @@ def test_size_fits_a_hand(family: str) -> None:
     for seed in range(6):
         extents = np.sort(make_object(family, seed).mesh.extents)
         assert extents[0] < 0.09
-        assert 0.04 < extents[2] < 0.23
+        assert 0.04 < extents[2] < 0.25
 
 
 @everything
@@ -88,9 +88,17 @@ def test_mug_is_hollow_and_has_an_ear() -> None:
 
 
 def test_sampled_scene_has_distinct_names_and_families() -> None:
-    models = sample_objects(len(FAMILIES), np.random.default_rng(0))
+    models = sample_objects(len(FAMILIES), np.random.default_rng(0), tuple(FAMILIES))
     assert {model.family for model in models} == set(FAMILIES)
     assert len({model.name for model in models}) == len(models)
+
+
+def test_new_families_leave_the_cells_scenes_as_they_were() -> None:
+    models = sample_objects(5, np.random.default_rng(0))
+    assert [model.name for model in models] == ["prism_0", "bowl_1", "l_shape_2", "can_3", "cup_4"]
+    assert models[0].parameters == pytest.approx({"corners": 5, "radius": 0.0334431985, "height": 0.1355604171})
+    assert models[4].parameters["rim"] == pytest.approx(0.0392705539)
+    assert {model.family for model in sample_objects(24, np.random.default_rng(1))} == set(CELL_FAMILIES)
 
 
 def test_open_surface_is_refused() -> None:

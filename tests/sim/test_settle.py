@@ -5,9 +5,9 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
-from dexgrasp_sim.families import sample_objects
+from dexgrasp_sim.families import make_object, sample_objects
 from dexgrasp_sim.scene import TIMESTEP, add_object, add_static_box, set_physics
-from dexgrasp_sim.settle import SettleConfig, UnsettledError, settle
+from dexgrasp_sim.settle import SettleConfig, UnsettledError, rest, settle
 
 AREA = (-0.15, 0.15, -0.25, 0.25)
 
@@ -54,3 +54,32 @@ def test_impossible_scene_says_so() -> None:
 
 def test_no_objects_no_poses() -> None:
     assert settle([], AREA, np.random.default_rng(0), friction=0.6) == []
+
+
+def test_what_is_put_down_a_little_high_comes_to_rest_below() -> None:
+    can = make_object("can", 0)
+    height = -can.mesh.vertices[:, 2].min()
+    pose = np.eye(4)
+    pose[:3, 3] = 0.05, -0.1, height + 0.01
+    settled = rest([can], [pose], AREA, friction=0.2)
+    assert settled is not None
+    assert settled[0][:3, 3] == pytest.approx([0.05, -0.1, height], abs=1e-3)
+
+
+def test_a_rolling_ball_is_waited_for_inside_the_area_only() -> None:
+    ball, can = make_object("ball", 0), make_object("can", 0).named("can")
+    radius = -ball.mesh.vertices[:, 2].min()
+    # The ball drops on the shoulder of the lying can, and rolls away from it.
+    lying = np.eye(4)
+    lying[:3, :3] = [[1, 0, 0], [0, 0, -1], [0, 1, 0]]
+    lying[2, 3] = np.abs(can.mesh.vertices[:, 0]).max()
+    above = np.eye(4)
+    above[:3, 3] = 0.02, 0.0, 2 * lying[2, 3] + radius + 0.01
+    wide, narrow = (-2.0, 2.0, -2.0, 2.0), (-0.02, 0.06, -0.25, 0.25)
+    assert rest([can, ball], [lying, above], wide, friction=0.2) is None, "it still rolls after a second"
+    settled = rest([can, ball], [lying, above], wide, friction=0.2, patience=20.0)
+    assert settled is not None
+    assert settled[1][2, 3] == pytest.approx(radius, abs=1e-3)
+    assert settled[1][0, 3] > 0.06
+    assert rest([can, ball], [lying, above], narrow, friction=0.2, patience=20.0) is None
+    assert rest([], [], wide, friction=0.2) == []

@@ -9,8 +9,9 @@ import pytest
 import trimesh
 from dexgrasp_common.transforms import from_xyz_quat
 from dexgrasp_planner.postures import PostureRules
+from dexgrasp_sim.mujoco_tester import MujocoTester
 from dexgrasp_sim.objects import Part, solid
-from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig, LiftResult, LiftScene, LiftTestError, MujocoTester
+from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig, LiftResult, LiftScene, LiftTestError
 from numpy.typing import NDArray
 
 from dexgrasp_description import GraspSet, load_hand

@@ -1,0 +1,60 @@
+"""The test bench in MuJoCo."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexgrasp_description import GraspSet, HandModel
+from dexgrasp_sim.hold import HoldBench
+from dexgrasp_sim.lift import LiftBench
+from dexgrasp_sim.objects import ObjectModel
+from dexgrasp_sim.tester import (
+    RISE,
+    HoldConfig,
+    HoldResult,
+    LiftConfig,
+    LiftResult,
+    LiftScene,
+    check_hold,
+    check_lift,
+)
+
+
+class MujocoTester:
+    """See `dexgrasp_sim.tester.GraspTester`. Runs on one thread and can be pickled.
+
+    In `lift` the hand hangs on three position-controlled slides, its orientation fixed as in the protocol; in `hold6`
+    its palm is fixed.
+    """
+
+    def __init__(self, hand: HandModel, lift: LiftConfig | None = None, hold: HoldConfig | None = None) -> None:
+        self._hand = hand
+        self._lift = lift or LiftConfig()
+        self._hold = hold or HoldConfig()
+
+    def lift(self, scene: LiftScene, grasps: GraspSet) -> LiftResult:
+        """See `GraspTester.lift`."""
+        check_lift(self._hand.name, scene, grasps)
+        bench = LiftBench(self._hand, self._lift, scene)
+        outcomes = [
+            bench.run(grasps.world_T_palm[i], grasps.pregrasp[i], grasps.grasp[i], grasps.squeeze[i])
+            for i in range(len(grasps))
+        ]
+        clear = np.array([outcome[0] for outcome in outcomes], dtype=bool)
+        rises = np.array([outcome[1] for outcome in outcomes]).reshape(len(outcomes), len(scene.objects))
+        lifted = rises.argmax(axis=1)
+        rise = rises.max(axis=1, initial=-np.inf)
+        return LiftResult(clear & (rise > RISE), clear, rise, lifted)
+
+    def hold6(
+        self,
+        model: ObjectModel,
+        object_T_palm: NDArray[np.float64],
+        grasp: NDArray[np.float64],
+        squeeze: NDArray[np.float64],
+    ) -> HoldResult:
+        """See `GraspTester.hold6`."""
+        arrays = [np.asarray(array, dtype=np.float64) for array in (object_T_palm, grasp, squeeze)]
+        check_hold(len(self._hand.joint_names), *arrays)
+        return HoldBench(self._hand, self._hold, model).run(*arrays)
