@@ -1,0 +1,1 @@
+"""The data engine: from meshes to a training set, offline, resumable and seeded."""

@@ -1,0 +1,246 @@
+"""`dexgrasp-train`: from meshes to a training set, stage by stage."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dexgrasp_common.errors import DexgraspError
+from dexgrasp_common.report import write_report
+from rich.console import Console
+from rich.table import Table
+
+from dexgrasp_description import load_hand
+from dexgrasp_training.dataset import Dataset
+from dexgrasp_training.pipeline import STAGES, Run, import_meshes, run_elsewhere, run_objects, sole_writer
+from dexgrasp_training.settings import Settings, from_dict, load_settings
+from dexgrasp_training.stages.objects import UNITS, MeshFolder
+from dexgrasp_training.starter import pack, shipped_path, unpack
+from dexgrasp_training.work import WORK_BACKENDS, Workers
+
+_ABOUT = {
+    "objects": "procedural objects, and the meshes of --meshes folders",
+    "grasps": "candidates by every method, as many as the valid grasps still fall short",
+    "filter": "test candidates: held against gravity from six sides",
+    "scenes": "objects settled on a table, and the grasps that are clear there",
+    "views": "depth images and object ids from many cameras",
+    "labels": "graspness of every view",
+    "make": "all stages; goes on where it was stopped",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `dexgrasp-train`."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        return int(options.run(options, console) or 0)
+    except DexgraspError as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped. The same command goes on from here.")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dexgrasp-train", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for stage, about in _ABOUT.items():
+        command = commands.add_parser(stage, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        _add_stage_arguments(command)
+        if stage in ("objects", "make"):
+            command.add_argument(
+                "--meshes", type=Path, action="append", default=[], metavar="DIR", help="folder of meshes; repeatable"
+            )
+            _add_unit(command)
+        command.set_defaults(run=_run_stage, stage=stage)
+    starter = commands.add_parser(
+        "starter", help="the starter set's procedural objects with the grasps that ship here: go on with scenes"
+    )
+    _add_stage_arguments(starter)
+    starter.set_defaults(run=_starter)
+    pack = commands.add_parser("pack", help="write the grasps on procedural objects into one file, as they ship")
+    pack.add_argument("dataset", type=Path)
+    pack.add_argument("target", type=Path, help="file to write")
+    pack.add_argument("--most", type=int, default=3000, help="grasps of one object at most")
+    pack.set_defaults(run=_pack)
+    _add_exchange(commands)
+    report = commands.add_parser("report", help="a page with yields, pictures and statistics of a dataset")
+    report.add_argument("dataset", type=Path)
+    report.add_argument("--hand", help="whose grasps; by default the dataset's")
+    report.add_argument("--folder", type=Path, help="where the page goes; by default `report` in the dataset")
+    report.set_defaults(run=_report)
+    measure = commands.add_parser("bench", help="how fast this machine makes grasps, scenes, views and labels")
+    measure.add_argument("--meshes", type=Path, help="folder with scanned meshes, measured beside the primitives")
+    measure.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
+    measure.add_argument("--report", type=Path, help="JSON file to write")
+    measure.set_defaults(run=_bench)
+    show = commands.add_parser("show", help="what a dataset holds")
+    show.add_argument("dataset", type=Path)
+    show.set_defaults(run=_show)
+    return parser
+
+
+def _add_exchange(commands: Any) -> None:
+    """`import` and `export`, each with its formats."""
+    about = "read meshes, or grasps and scenes in others' formats, into a dataset"
+    formats = commands.add_parser("import", help=about).add_subparsers(required=True, metavar="FORMAT")
+    meshes = formats.add_parser("meshes", help="a folder of STL, OBJ, PLY and GLB files")
+    nets = formats.add_parser(
+        "dexgraspnet2", help="the release of DexGraspNet 2.0: its folder with scenes/ and the rest"
+    )
+    anything = formats.add_parser("dexgrasp_anything", help="a grasp file of DexGrasp Anything (.pt)")
+    for command, work in ((meshes, _import_meshes), (nets, _import_dexgraspnet2), (anything, _import_anything)):
+        _add_stage_arguments(command)
+        command.add_argument("source", type=Path, help="what to read")
+        command.set_defaults(run=work)
+    _add_unit(meshes)
+    anything.add_argument("--meshes", type=Path, required=True, metavar="DIR", help="folder with the objects' meshes")
+    formats = commands.add_parser("export", help="write a dataset in others' formats").add_subparsers(
+        required=True, metavar="FORMAT"
+    )
+    nets = formats.add_parser("dexgraspnet2", help="scenes, grasps and graspness as DexGraspNet 2.0 has them")
+    anything = formats.add_parser("dexgrasp_anything", help="one grasp file and one file of clouds")
+    for command, work in ((nets, _export_dexgraspnet2), (anything, _export_anything)):
+        _add_stage_arguments(command)
+        command.add_argument("target", type=Path, help="folder to write to")
+        command.set_defaults(run=work)
+
+
+def _add_unit(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--unit", choices=tuple(UNITS), default="m", help="of the meshes' files")
+    command.add_argument("--scale", type=float, default=1.0, help="of the meshes, after the unit")
+
+
+def _add_stage_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("dataset", type=Path, help="folder of the dataset")
+    command.add_argument("--settings", help="preset (starter, tiny) or YAML file; by default what the dataset has")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in grasps.valid=100")
+    command.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
+    command.add_argument(
+        "--backend",
+        choices=tuple(name for name, _ in WORK_BACKENDS),
+        default=WORK_BACKENDS.default,
+        help="one machine, or a Ray cluster",
+    )
+    command.add_argument("--address", default="", help="of the Ray cluster; `auto`: the one that runs here")
+
+
+def _run_stage(options: argparse.Namespace, console: Console) -> None:
+    meshes = tuple(MeshFolder(path, options.unit, options.scale) for path in getattr(options, "meshes", []))
+    with _at_work(options, console, meshes, create=options.stage in ("objects", "make")) as run:
+        STAGES[options.stage](run)
+    _show(options, console)
+
+
+def _starter(options: argparse.Namespace, console: Console) -> None:
+    with _at_work(options, console, create=True) as run:
+        run_objects(run)
+        console.print(unpack(run.dataset, shipped_path(run.settings.grasps.hand)))
+    _show(options, console)
+
+
+def _pack(options: argparse.Namespace, console: Console) -> None:
+    dataset = Dataset.open(options.dataset)
+    console.print(pack(dataset, _settings(dataset, None, ()).grasps.hand, options.target, options.most))
+
+
+def _import_meshes(options: argparse.Namespace, console: Console) -> None:
+    folder = MeshFolder(options.source, options.unit, options.scale)
+    with _at_work(options, console, (folder,), create=True) as run:
+        import_meshes(run)
+    _show(options, console)
+
+
+def _import_dexgraspnet2(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.formats.dexgraspnet2.importing import import_dexgraspnet2
+
+    with _at_work(options, console, create=True) as run:
+        hand = load_hand(run.settings.grasps.hand)
+        console.print(import_dexgraspnet2(options.source, run.dataset, hand, run_elsewhere(run, "import")))
+    _show(options, console)
+
+
+def _import_anything(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.formats.dexgrasp_anything import import_dexgrasp_anything
+
+    with _at_work(options, console, create=True) as run:
+        work = run_elsewhere(run, "import")
+        console.print(import_dexgrasp_anything(options.source, run.dataset, options.meshes, work))
+    _show(options, console)
+
+
+def _export_dexgraspnet2(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.formats.dexgraspnet2.exporting import export_dexgraspnet2
+
+    with _at_work(options, console) as run:
+        hand = load_hand(run.settings.grasps.hand)
+        console.print(export_dexgraspnet2(run.dataset, options.target, hand, run_elsewhere(run, "export")))
+
+
+def _export_anything(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.formats.dexgrasp_anything import export_dexgrasp_anything
+
+    with _at_work(options, console) as run:
+        console.print(export_dexgrasp_anything(run.dataset, options.target, load_hand(run.settings.grasps.hand)))
+
+
+def _report(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.report.page import write_report as write_page
+
+    dataset = Dataset.open(options.dataset)
+    hand = options.hand or from_dict(dataset.manifest().get("settings", {})).grasps.hand
+    folder = options.folder or dataset.root / "report"
+    write_page(dataset, hand, folder, console)
+    console.print(f"Look at {folder / 'index.html'}")
+
+
+def _bench(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training import bench
+
+    figures = bench.run(options.meshes, options.jobs, console)
+    bench.show(figures, console)
+    if options.report:
+        write_report(options.report, figures)
+
+
+@contextmanager
+def _at_work(
+    options: argparse.Namespace, console: Console, meshes: tuple[MeshFolder, ...] = (), *, create: bool = False
+) -> Iterator[Run]:
+    """The dataset for this command alone, with its settings."""
+    dataset = Dataset.open(options.dataset, create=create)
+    with sole_writer(dataset):
+        settings = _settings(dataset, options.settings, options.set)
+        yield Run(dataset, settings, meshes, Workers(options.backend, options.jobs, options.address), console)
+
+
+def _settings(dataset: Dataset, name: str | None, changes: Sequence[str]) -> Settings:
+    """Those that are asked for, or those that the dataset was begun with; written into its manifest."""
+    recorded = dataset.manifest().get("settings")
+    settings = load_settings(name or "starter", changes) if name or not recorded else from_dict(recorded, changes)
+    dataset.keep_settings(settings.as_dict())
+    return settings
+
+
+def _show(options: argparse.Namespace, console: Console) -> None:
+    dataset = Dataset.open(options.dataset)
+    manifest = dataset.manifest()
+    table = Table(title=str(dataset.root))
+    for column in ("stage", "tasks", "failed", "time [s]", "what there is"):
+        table.add_column(column, justify="right" if column in ("tasks", "failed", "time [s]") else "left")
+    holds = dataset.counts()
+    for stage, entry in manifest["stages"].items():
+        failures = entry.get("failures", {})
+        table.add_row(stage, str(entry["tasks"]), str(len(failures)), f"{entry['seconds']:.0f}", holds.get(stage, ""))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Objects on a table: arrangements, clear grasps, views, graspness."""

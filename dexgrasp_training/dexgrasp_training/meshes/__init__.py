@@ -1,0 +1,1 @@
+"""Meshes as solid objects: read, repaired, decomposed, sampled."""

@@ -1,0 +1,1 @@
+"""What a dataset holds, as tables, charts and pictures."""

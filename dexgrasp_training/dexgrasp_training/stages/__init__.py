@@ -1,0 +1,1 @@
+"""The stages of the data engine: what one task of each does."""

@@ -1,0 +1,98 @@
+"""The grasps that ship with the repository: those of the starter set's procedural objects, in one file.
+
+Objects are made again from their seeds, which takes a minute; grasps, which take hours, are unpacked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexgrasp_training.assets import ObjectAsset
+from dexgrasp_training.dataset import Dataset
+from dexgrasp_training.errors import DatasetError
+from dexgrasp_training.formats.grasps import store
+from dexgrasp_training.object_grasps import ObjectGrasps
+from dexgrasp_training.settings import seed_of
+from dexgrasp_training.storage import read_arrays, write_arrays
+
+SHIPPED = Path(__file__).parent / "starter"
+
+_PER_GRASP = ("position", "quaternion", "grasp", "pregrasp", "squeeze", "contacts", "method", "quality")
+_SAME = 2e-4  # shapes that differ by less are the same [m]
+_PER_OBJECT = ("position_unit", "contact_unit")
+
+
+def shipped_path(hand: str) -> Path:
+    """Of the file with one hand's grasps."""
+    return SHIPPED / f"{hand}.npz"
+
+
+def pack(dataset: Dataset, hand: str, path: Path, most: int) -> dict[str, int]:
+    """Write the grasps of a dataset's procedural objects into one file.
+
+    Args:
+        most: Grasps of one object at most; where there are more, a random choice.
+
+    Returns:
+        `objects` and `grasps` written.
+
+    Raises:
+        DatasetError: There are no such grasps, or the file cannot be written.
+    """
+    names, shapes, rows = [], [], []
+    for name in dataset.objects():
+        asset = dataset.asset(name)
+        if not asset.source.startswith("family:") or not dataset.grasps_path(hand, name).is_file():
+            continue
+        grasps = dataset.grasps(hand, name)
+        chosen = np.random.default_rng(seed_of("pack", name)).permutation(len(grasps))[:most]
+        if len(chosen):
+            names.append(name)
+            shapes.append(_shape(asset))
+            rows.append(grasps[np.sort(chosen)].encoded())
+    if not rows:
+        raise DatasetError(f"{dataset.root} has no grasps of {hand} on procedural objects.")
+    arrays: dict[str, Any] = {key: np.concatenate([row[key] for row in rows]) for key in _PER_GRASP}
+    arrays |= {key: np.array([row[key] for row in rows]) for key in _PER_OBJECT}
+    counts = np.array([len(row["method"]) for row in rows])
+    about = {"hand": hand, "methods": rows[0]["methods"], "objects": np.array(names), "shapes": np.array(shapes)}
+    write_arrays(path, {**about, **arrays, "counts": counts})
+    return {"objects": len(names), "grasps": int(counts.sum())}
+
+
+def unpack(dataset: Dataset, path: Path) -> dict[str, int]:
+    """Give a dataset's objects the grasps of a file that `pack` wrote; objects that it does not have are left out.
+
+    Returns:
+        `objects` that got grasps, and how many `grasps`.
+
+    Raises:
+        DatasetError: The file is damaged, or was made for objects of other shapes.
+    """
+    data = read_arrays(path, ("hand", "methods", "objects", "shapes", "counts", *_PER_GRASP, *_PER_OBJECT))
+    ends = np.cumsum(data["counts"])
+    found = {"objects": 0, "grasps": 0}
+    for index, (name, end, count) in enumerate(zip(data["objects"], ends, data["counts"], strict=True)):
+        if not dataset.object_path(str(name)).is_file():
+            continue
+        if np.abs(_shape(dataset.asset(str(name))) - data["shapes"][index]).max() > _SAME:
+            raise DatasetError(
+                f"{path.name} holds grasps of another {name} than {dataset.root} does, whose objects were made with "
+                "other settings or by another version. Make the objects with --settings starter."
+            )
+        own: dict[str, NDArray[Any]] = {key: data[key][end - count : end] for key in _PER_GRASP}
+        own |= {key: data[key][index] for key in _PER_OBJECT}
+        store(dataset, ObjectGrasps.decoded({**own, **{key: data[key] for key in ("hand", "methods")}, "object": name}))
+        found["objects"] += 1
+        found["grasps"] += int(count)
+    return found
+
+
+def _shape(asset: ObjectAsset) -> NDArray[np.float64]:
+    """Corners of the bounding box [m] and the cube root of the volume [m]: no two objects of the set have the same."""
+    mesh = asset.model.mesh
+    return np.append(mesh.bounds.ravel(), np.cbrt(mesh.volume))

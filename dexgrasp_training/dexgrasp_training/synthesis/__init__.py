@@ -1,0 +1,1 @@
+"""Grasps of one hand on one object, by four methods."""

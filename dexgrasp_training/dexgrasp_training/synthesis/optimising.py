@@ -1,0 +1,203 @@
+"""What both optimisers do with an object: initial poses, closing, descent, finishing, candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from dexgrasp_common.parameters import param
+from dexgrasp_planner.postures import PostureRules
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dexgrasp_description import HandModel
+from dexgrasp_training.assets import ObjectAsset
+from dexgrasp_training.errors import SynthesisError
+from dexgrasp_training.synthesis.descent import Descent, DescentConfig, Draws, HoldingEnergy, Objects, State
+from dexgrasp_training.synthesis.finishing import CONTACTS, FinishConfig, Finished, Finishing
+from dexgrasp_training.synthesis.hand_arrays import HandArrays, hand_arrays
+from dexgrasp_training.synthesis.initial_poses import PoseConfig, initial_poses
+from dexgrasp_training.synthesis.kernels import link_poses, penetration, self_collides
+from dexgrasp_training.synthesis.method import Candidates
+
+BLOCK = 128  # poses of one object that are drawn together
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """From initial poses to candidates."""
+
+    poses: PoseConfig = PoseConfig()
+    descent: DescentConfig = DescentConfig()
+    finish: FinishConfig = FinishConfig()
+    batch: int = param(256, "poses that are optimised together", range=(1, 1000000))
+    device: str = param("cpu", "where: cpu, cuda, cuda:1")
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some of the poses of one object."""
+
+    asset: int
+    count: int
+    seed: tuple[int, int]
+
+
+class Optimiser:
+    """A hand's optimiser with an energy.
+
+    Args:
+        hand: The hand.
+        method: Name of the method, for its candidates.
+        config: From initial poses to candidates.
+        holding: Makes the energy of what the contacts cannot hold.
+    """
+
+    def __init__(
+        self, hand: HandModel, method: str, config: OptimiserConfig, holding: Callable[[], HoldingEnergy]
+    ) -> None:
+        if config.device.startswith("cuda") and not torch.cuda.is_available():
+            raise SynthesisError(f"Device {config.device!r} needs CUDA, which torch does not find; use device 'cpu'.")
+        if config.descent.contacts > len(hand.contact_points):
+            raise SynthesisError(
+                f"{config.descent.contacts} contacts need as many links with contact points; {hand.name} has "
+                f"{len(hand.contact_points)}. Set descent.contacts to at most that."
+            )
+        self._hand, self._method, self._config, self._holding = hand, method, config, holding
+        self._descent = Descent(hand, config.descent, device=config.device)
+        self._finishing = Finishing(self._descent.moving, config.finish)
+        self._postures = PostureRules(hand)
+
+    def generate(self, asset: ObjectAsset, attempts: int, seed: int) -> Candidates:
+        """See `GraspMethod.generate`."""
+        return self.generate_batch([asset], attempts, [seed])[0]
+
+    def generate_batch(self, assets: Sequence[ObjectAsset], attempts: int, seeds: Sequence[int]) -> list[Candidates]:
+        """Candidates of each of several objects, optimised side by side.
+
+        Each object's are those that `generate` makes of it alone with its seed, but for rounding.
+        """
+        blocks = [
+            _Block(asset, min(BLOCK, attempts - start), (seed, start // BLOCK))
+            for asset, seed in enumerate(seeds)
+            for start in range(0, attempts, BLOCK)
+        ]
+        per_batch = max(1, self._config.batch // BLOCK)
+        found: list[list[Candidates]] = [[] for _ in assets]
+        for start in range(0, len(blocks), per_batch):
+            some = blocks[start : start + per_batch]
+            for block, candidates in zip(some, self._optimised(assets, some), strict=True):
+                found[block.asset].append(candidates)
+        return [self._joined(parts, attempts) for parts in found]
+
+    def _optimised(self, assets: Sequence[ObjectAsset], blocks: Sequence[_Block]) -> list[Candidates]:
+        config, descent, moving = self._config, self._descent, self._descent.moving
+        poses = [
+            initial_poses(self._hand, assets[b.asset], b.count, np.random.default_rng(b.seed), config.poses)
+            for b in blocks
+        ]
+        used = sorted({block.asset for block in blocks})
+        which = np.repeat([used.index(block.asset) for block in blocks], [block.count for block in blocks])
+        objects = descent.objects([assets[i] for i in used], which)
+        seeds = [int(np.random.SeedSequence(block.seed).generate_state(1)[0]) for block in blocks]
+        draws = Draws(seeds, [block.count for block in blocks], moving.dtype, moving.device)
+        start = descent.start(poses)
+        speed = moving.tensor(np.concatenate([part.speed for part in poses]).T)
+        with torch.no_grad():
+            state = descent.closed(start, objects, speed)
+            state = descent.with_contacts(state, objects, self._holding(), draws)
+            state, _ = descent.run(state, objects, self._holding(), draws)
+            finished = self._finishing.finished(state, objects, descent.contacts.link[state.contact])
+            rows = torch.nonzero(finished.good)[:, 0]
+            pregrasp = self._opened(finished.state, start.q, rows, objects)
+        several = self._candidates(finished, rows, pregrasp)
+        ends = np.searchsorted(rows.cpu().numpy(), np.cumsum([block.count for block in blocks]))
+        starts = np.append(0, ends[:-1])
+        return [
+            self._checked(several[begin:end], assets[block.asset])
+            for block, begin, end in zip(blocks, starts, ends, strict=True)
+        ]
+
+    def _opened(self, state: State, start: Tensor, rows: Tensor, objects: Objects) -> NDArray[np.float64]:
+        """Pregrasps (N, D) of some rows: fingertips drawn back, or the posture before closing where that is clearer."""
+        moving = self._descent.moving
+        palm = state.object_T_palm[..., rows]
+        back = self._postures.opened(state.q[:, rows].T.double().cpu().numpy())
+        field = objects.field.of_rows(rows)
+        some = Objects(field, objects.arm[rows])
+        options = [moving.tensor(back.T), start[:, rows]]
+        room = [self._finishing.touch(moving.links(palm, q), some).distance.amin(0) for q in options]
+        chosen = torch.where(room[1] > room[0].clamp(max=0.0), options[1], options[0])
+        return chosen.T.double().cpu().numpy()
+
+    def _candidates(self, finished: Finished, rows: Tensor, pregrasp: NDArray[np.float64]) -> Candidates:
+        """Some rows as candidates, not yet checked."""
+
+        def numbers(values: Tensor) -> NDArray[np.float64]:
+            return np.asarray(values[..., rows].movedim(-1, 0).double().cpu().numpy())
+
+        lower, upper = self._hand.lower, self._hand.upper
+        object_T_palm = np.tile(np.eye(4), (len(rows), 1, 1))
+        object_T_palm[:, :3] = numbers(finished.state.object_T_palm)
+        left, _, right = np.linalg.svd(object_T_palm[:, :3, :3])
+        object_T_palm[:, :3, :3] = left @ right  # hundreds of small turns in single precision leave a little scale
+        contacts = np.full((len(rows), CONTACTS, 3), np.nan)
+        contacts[:, : len(finished.contacts)] = numbers(finished.contacts)
+        return Candidates(
+            self._hand.name,
+            self._method,
+            len(rows),
+            object_T_palm,
+            pregrasp.clip(lower, upper),
+            numbers(finished.state.q).clip(lower, upper),
+            numbers(finished.squeeze).clip(lower, upper),
+            contacts,
+            1.0 - numbers(finished.imbalance),
+        )
+
+    def _checked(self, candidates: Candidates, asset: ObjectAsset) -> Candidates:
+        """Those that neither penetrate the object nor the hand itself, by exact geometry."""
+        field = asset.field
+        good = _clear(
+            hand_arrays(self._hand),
+            candidates.object_T_palm,
+            candidates.grasp,
+            field.values,
+            field.origin,
+            field.spacing,
+            self._config.finish.penetration,
+        )
+        return candidates[good]
+
+    def _joined(self, parts: Sequence[Candidates], attempts: int) -> Candidates:
+        joints = len(self._hand.joint_names)
+        sizes = {"object_T_palm": (4, 4), "pregrasp": (joints,), "grasp": (joints,), "squeeze": (joints,)}
+        sizes |= {"contacts": (CONTACTS, 3), "quality": ()}
+        arrays = {
+            name: np.concatenate([np.zeros((0, *size)), *(getattr(part, name) for part in parts)])
+            for name, size in sizes.items()
+        }
+        return Candidates(self._hand.name, self._method, attempts, **arrays)
+
+
+@njit(cache=True)
+def _clear(
+    hand: HandArrays,
+    object_T_palm: NDArray[np.float64],
+    q: NDArray[np.float64],
+    values: NDArray[np.float32],
+    origin: NDArray[np.float64],
+    spacing: float,
+    deepest: float,
+) -> NDArray[np.bool_]:
+    """Which postures (N, D) of palms (N, 4, 4) reach at most `deepest` [m] into the object and not into the hand."""
+    result = np.empty(len(q), dtype=np.bool_)
+    poses = np.empty((len(hand.parent), 3, 4))
+    for row in range(len(q)):
+        link_poses(hand, q[row], poses)
+        result[row] = penetration(hand, poses, object_T_palm[row], values, origin, spacing) < deepest
+        result[row] = result[row] and not self_collides(hand, poses, 0.0)
+    return result
