@@ -25,6 +25,13 @@ ROSDEP = {
     "mujoco": "python3-mujoco-pip",
     "trimesh": "python3-trimesh-pip",
     "rosbags": "python3-rosbags-pip",
+    "joblib": "python3-joblib",
+    "jinja2": "python3-jinja2",
+    "matplotlib": "python3-matplotlib",
+    "numba": "python3-numba",
+    "coacd": PIP_ONLY,
+    "manifold3d": PIP_ONLY,
+    "ray": PIP_ONLY,
     "toppra": "python3-toppra-pip",
     "ompl": PIP_ONLY,  # the ROS package of that name has no Python module
     "rtde_control": PIP_ONLY,
@@ -32,10 +39,11 @@ ROSDEP = {
     "honcho": PIP_ONLY,
 }
 # Used where they are found; so are the modules of optional backends, which `optional` finds.
-OPTIONAL = {"cv_bridge", "onnx"}
+OPTIONAL = {"cv_bridge", "isaacgym", "onnx"}
 # What a module is called on PyPI, where that differs.
 PYPI = {
     "cv2": "opencv-python-headless",
+    "jinja2": "Jinja2",
     "dashboard_client": "ur_rtde",
     "dynamixel_sdk": "dynamixel-sdk",
     "pinocchio": "pin",
@@ -46,7 +54,6 @@ PYPI = {
     "yaml": "PyYAML",
 }
 NOT_IMPORTED = {
-    "manifold3d": "trimesh's boolean operations",
     "mypy": "a command",
     "pytest-rerunfailures": "a plugin of pytest",
     "pytest-timeout": "a plugin of pytest",
@@ -61,6 +68,13 @@ ALLOWED = {
     "dexgrasp_planner": {"dexgrasp_common", "dexgrasp_description", "dexgrasp_perception"},
     "dexgrasp_control": {"dexgrasp_common", "dexgrasp_description", "dexgrasp_perception"},
     "dexgrasp_sim": {"dexgrasp_common", "dexgrasp_description"},
+    "dexgrasp_training": {
+        "dexgrasp_common",
+        "dexgrasp_description",
+        "dexgrasp_perception",
+        "dexgrasp_planner",
+        "dexgrasp_sim",
+    },
 }
 
 
