@@ -44,7 +44,7 @@ class PlantDriver(Node):
         group = ReentrantCallbackGroup()
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", 10)
-        self.create_timer(0.02, self._publish, callback_group=group)
+        self.create_timer(0.04, self._publish, callback_group=group)
         self._told: tuple[str, float] = ("", 0.0)
         self.create_service(Trigger, f"{part}/stop", self._on_stop, callback_group=group)
         self._server = ActionServer(

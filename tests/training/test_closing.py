@@ -15,6 +15,7 @@ from dexgrasp_training.synthesis.method import Candidates
 from numpy.typing import NDArray
 
 from dexgrasp_description import HandModel, load_hand
+
 from .boxes import box_asset
 
 HAND = load_hand("leap_right")

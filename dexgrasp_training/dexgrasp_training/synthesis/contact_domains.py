@@ -107,8 +107,8 @@ def contact_domains(hand: HandModel, samples: int = SAMPLES) -> ContactDomains:
         SynthesisError: Fewer than two fingertips can be placed freely, or none opposes another.
     """
     chains = finger_chains(hand)
-    if len(chains.count) < 2 or chains.count.min() < 3:
-        counts = {tip.name: int(count) for tip, count in zip(hand.fingertips, chains.count, strict=True)}
+    if len(chains.length) < 2 or chains.length.min() < 3:
+        counts = {tip.name: int(count) for tip, count in zip(hand.fingertips, chains.length, strict=True)}
         raise SynthesisError(
             f"Contact fields need a hand whose two or more fingertips move in space, by three joints each at least; "
             f"{hand.name} has {counts}. Use the method 'closing' for it."
@@ -131,7 +131,7 @@ def _fields(hand: HandModel, chains: FingerChains, samples: int, rng: np.random.
     pads = [_pad(hand, tip, rng) for tip in hand.fingertips]
     arrays = hand_arrays(hand)
     balls = [
-        _inner_balls(hand, chains.columns[finger, : chains.count[finger]], tip.link)
+        _inner_balls(hand, chains.columns[finger, : chains.length[finger]], tip.link)
         for finger, tip in enumerate(hand.fingertips)
     ]
     most_balls = max(len(links) for links, _ in balls)
@@ -246,7 +246,7 @@ def _sample_contacts(
 ) -> None:
     """Random joints within the limits, a random point of the pad, the contact that they make, and the links' balls."""
     q, poses = home.copy(), np.empty((len(arrays.parent), 3, 4))
-    count = chains.count[finger]
+    count = chains.length[finger]
     palm_T_tip, axes, centres = np.empty((3, 4)), np.empty((count, 3)), np.empty((count, 3))
     for i in range(len(point)):
         for k in range(count):
@@ -383,7 +383,7 @@ def _pinches(fields: FingerFields, count: int, trials: int, rng: np.random.Gener
     for _ in range(trials):
         i = rng.integers(0, len(fields.point))
         first = i * fingers // len(fields.point)
-        second = (first + rng.integers(1, fingers)) % fingers
+        second = int((first + rng.integers(1, fingers)) % fingers)
         width = rng.uniform(0.0, WIDEST_PINCH)
         for k in range(3):
             point[k] = fields.point[i, k] + width * fields.normal[i, k]

@@ -153,7 +153,7 @@ def grasps_at(
         q[:] = hand.home
         for i in range(count):
             points[i], inward[i] = known.contact[chosen[i], rows[i]], known.inward[chosen[i], rows[i]]
-            for k in range(hand.chains.count[chosen[i]]):
+            for k in range(hand.chains.length[chosen[i]]):
                 q[hand.chains.columns[chosen[i], k]] = known.joints[chosen[i], rows[i], k]
         # The tips touch near the points that were aimed at, so the contacts are judged anew.
         wrenches = contact_wrenches(points[:count], inward[:count])
@@ -198,7 +198,7 @@ def _seen(hand: FingeredHand, chosen: NDArray[np.int64], q: NDArray[np.float64],
     for i in range(len(joints)):
         alike = True
         for finger in chosen:
-            for k in range(hand.chains.count[finger]):
+            for k in range(hand.chains.length[finger]):
                 column = hand.chains.columns[finger, k]
                 alike &= abs(joints[i, 1, column] - q[column]) < _ALIKE
         if alike:
@@ -229,7 +229,7 @@ def _can_touch(
 ) -> bool:
     """Whether a finger can touch a surface point with nothing but its tip; tried once, then known."""
     if not known.touches[finger, row]:
-        columns = hand.chains.columns[finger, : hand.chains.count[finger]]
+        columns = hand.chains.columns[finger, : hand.chains.length[finger]]
         own = known.joints[finger, row, : len(columns)]
         contact, inward = known.contact[finger, row], known.inward[finger, row]
         if not touch(hand, solid, object_T_palm, finger, row, np.cos(rules.normal_angle), own, contact, inward):
@@ -266,11 +266,11 @@ def _free_fingers_clear(
         clear = True
         for finger in np.flatnonzero(free):
             if trial > 0:
-                for k in range(hand.chains.count[finger]):
+                for k in range(hand.chains.length[finger]):
                     column = hand.chains.columns[finger, k]
                     drawn = rng.uniform(hand.arrays.lower[column], hand.arrays.upper[column])
                     q[column] = hand.home[column] + trial / (_FREE_TRIALS - 1.0) * (drawn - hand.home[column])
-            if not finger_clear(hand, solid, object_T_palm, finger, q, poses, rules.clearance, rules.clearance):
+            if not finger_clear(hand, solid, object_T_palm, int(finger), q, poses, rules.clearance, rules.clearance):
                 clear = False
                 break
         if not clear:
@@ -283,7 +283,7 @@ def _free_fingers_clear(
         first, second = hand.arrays.pairs[pair]
         redrawn = False
         for finger in np.flatnonzero(free):
-            for k in range(hand.chains.count[finger]):
+            for k in range(hand.chains.length[finger]):
                 column = hand.chains.columns[finger, k]
                 redrawn |= hand.arrays.carries[first, column] or hand.arrays.carries[second, column]
         if not redrawn:
@@ -308,7 +308,7 @@ def _opened(
     for trial in range(_OPENINGS):
         opened[:] = q
         for i in range(len(chosen)):
-            columns = hand.chains.columns[chosen[i], : hand.chains.count[chosen[i]]]
+            columns = hand.chains.columns[chosen[i], : hand.chains.length[chosen[i]]]
             own = np.empty(len(columns))
             distance = rules.opening * (1.0 - 0.6 * trial / (_OPENINGS - 1))
             withdraw(hand, object_T_palm, chosen[i], points[i], inward[i], distance, q[columns], own)

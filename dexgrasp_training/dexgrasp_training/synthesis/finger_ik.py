@@ -20,7 +20,7 @@ class FingerChains(NamedTuple):
     A finger has up to m joints; rows beyond its own number are not used.
 
     Attributes:
-        count: array (F,), joints of each finger.
+        length: array (F,), joints of each finger.
         parent_T_joint: array (F, m, 3, 4), pose of each joint at position zero in the frame of the joint before it; of
             the first in the palm.
         axis: array (F, m, 3), unit vectors in the joint frames.
@@ -31,7 +31,7 @@ class FingerChains(NamedTuple):
         upper: array (F, m) [rad or m].
     """
 
-    count: NDArray[np.int64]
+    length: NDArray[np.int64]
     parent_T_joint: NDArray[np.float64]
     axis: NDArray[np.float64]
     slides: NDArray[np.bool_]

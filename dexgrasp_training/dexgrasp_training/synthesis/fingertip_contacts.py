@@ -272,7 +272,7 @@ def finger_clear(
     link_poses(arrays, q, poses)
     for link in range(len(arrays.parent)):
         of_finger = False
-        for k in range(hand.chains.count[finger]):
+        for k in range(hand.chains.length[finger]):
             of_finger |= arrays.carries[link, hand.chains.columns[finger, k]]
         if of_finger:
             least = at_tip if link == hand.links[finger] else elsewhere
@@ -337,7 +337,7 @@ def press(
         angle: How far the joint is moved [rad].
         q: Joints of the hand in contact (D,), changed in place.
     """
-    columns = hand.chains.columns[finger, : hand.chains.count[finger]]
+    columns = hand.chains.columns[finger, : hand.chains.length[finger]]
     count = len(columns)
     palm_T_tip, axes, centres = np.empty((3, 4)), np.empty((count, 3)), np.empty((count, 3))
     point, direction, jacobian = np.empty(3), np.empty(3), np.empty((3, count))

@@ -45,7 +45,7 @@ def wrist_poses(
     ways = rng.choice(3, size=count, p=np.array(shares) / np.sum(shares))
     palm_points, palm_normals = hand.contact_points.get(hand.base_link, (np.zeros((1, 3)), hand.approach_axis[None]))
     for row, way in enumerate(ways):
-        at = rng.integers(len(points))
+        at = int(rng.integers(len(points)))
         if way == 0:
             spot = rng.integers(len(palm_points))
             normal = palm_normals[spot]
