@@ -102,7 +102,7 @@ def lingering(phase: PhaseName) -> list[GraspPhase]:
 def assert_next_goal_works(suite) -> None:
     result = run(suite, [], GRASP)
     assert result.error_code == Result.SUCCESS, result.error_msg
-    np.testing.assert_allclose(suite.arm.plant.read().position, HOME, atol=0.01)
+    wait_until(lambda: np.allclose(suite.arm.plant.read().position, HOME, atol=0.01), 1.0)
 
 
 def test_a_goal_with_phases_is_carried_out(suite):

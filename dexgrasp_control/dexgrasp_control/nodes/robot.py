@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from control_msgs.action import FollowJointTrajectory
@@ -16,8 +17,10 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from numpy.typing import NDArray
 from rclpy.action import ActionClient
 from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import Clock
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.time import Time
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
@@ -27,6 +30,7 @@ from dexgrasp_control.executor import RobotState
 from dexgrasp_control.phases import Trajectory
 
 _BLINK = 0.5  # a driver that discovery has lost for longer than this has gone [s]
+_POLL = 0.002  # how often newer joint states are looked for [s]
 _FAULT_AGE = 2.0  # diagnostics come once a second; older ones say nothing about now [s]
 _ENDS = {
     FollowJointTrajectory.Result.SUCCESSFUL: End.SUCCEEDED,
@@ -49,10 +53,20 @@ class RobotConfig:
     )
 
 
+class _Sample(NamedTuple):
+    """Joint states of one part: positions (D,) [rad or m], when they came [s], and when they were measured [ns]."""
+
+    positions: NDArray[np.float64]
+    received: float
+    stamp: int
+
+
 class _Motion:
     """A goal on its way to a driver. Accepted or not, its outcome completes once."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.ended = 0  # by the ROS clock [ns]
         self.outcome: Future[Outcome] = Future()
         self.sent = time.monotonic()
         self.answered = False
@@ -77,6 +91,7 @@ class _Motion:
     def end(self, outcome: Outcome) -> None:
         with self._lock:
             if not self.outcome.done():
+                self.ended = self._clock.now().nanoseconds
                 self.outcome.set_result(outcome)
 
 
@@ -98,6 +113,7 @@ class DriverMover:
         )
         self._stop = node.create_client(Trigger, f"{part}/stop", callback_group=group)
         self._seen = -np.inf
+        self._clock = node.get_clock()
         self.motion: _Motion | None = None
 
     def present(self) -> bool:
@@ -107,7 +123,7 @@ class DriverMover:
         return time.monotonic() - self._seen < _BLINK
 
     def start(self, trajectory: Trajectory) -> _Motion:
-        self.motion = motion = _Motion()
+        self.motion = motion = _Motion(self._clock)
         goal = FollowJointTrajectory.Goal()
         goal.trajectory = trajectory_msg(
             trajectory.joint_names, trajectory.times, trajectory.positions, trajectory.velocities
@@ -154,7 +170,7 @@ class Robot:
         self.hand = DriverMover(node, "hand", group, in_contact=True)
         self._joints = joints
         self._config = config
-        self._positions: dict[str, tuple[NDArray[np.float64], float]] = {}
+        self._samples: dict[str, _Sample] = {}
         self._faults: dict[str, tuple[Fault, float]] = {}
         node.create_subscription(
             JointState, "joint_states", self._on_joints, qos_profile_sensor_data, callback_group=group
@@ -162,7 +178,9 @@ class Robot:
         node.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, 10, callback_group=group)
 
     def state(self) -> RobotState:
-        """Measured positions.
+        """Positions measured since the last motion ended.
+
+        Where the drivers' clocks are behind this one's by more than `state_timeout`, the newest there are.
 
         Raises:
             DriverUnavailable: A part's driver is absent or silent.
@@ -179,7 +197,13 @@ class Robot:
                     f"{'as long as this node runs' if silence == np.inf else f'{silence:.1f} s'}; "
                     f"see the diagnostics of {mover.part}_driver."
                 )
-        return RobotState(self._positions["arm"][0], self._positions["hand"][0])
+        deadline = time.monotonic() + self._config.state_timeout
+        while not (self._up_to_date(self.arm) and self._up_to_date(self.hand)) and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        return RobotState(self._samples["arm"].positions, self._samples["hand"].positions)
+
+    def _up_to_date(self, mover: DriverMover) -> bool:
+        return mover.motion is None or self._samples[mover.part].stamp >= mover.motion.ended
 
     def fault(self) -> Fault | None:
         """What is wrong with a part right now; None: nothing known."""
@@ -201,15 +225,16 @@ class Robot:
         return None
 
     def _silence(self, part: str) -> float:
-        entry = self._positions.get(part)
-        return np.inf if entry is None else time.monotonic() - entry[1]
+        sample = self._samples.get(part)
+        return np.inf if sample is None else time.monotonic() - sample.received
 
     def _on_joints(self, message: JointState) -> None:
         index = {name: i for i, name in enumerate(message.name)}
         for part, names in self._joints.items():
             if all(name in index for name in names):
                 positions = np.array([message.position[index[name]] for name in names])
-                self._positions[part] = positions, time.monotonic()
+                stamp = Time.from_msg(message.header.stamp).nanoseconds
+                self._samples[part] = _Sample(positions, time.monotonic(), stamp)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
