@@ -192,7 +192,8 @@ def link_distance(
                 nearest, which = d, row
     for row in range(hand.sphere_start[link], hand.sphere_start[link + 1]):
         ball = hand.spheres[row]
-        d = sdf_bound(values, origin, spacing, place(object_T_link, ball[0], ball[1], ball[2])) - ball[3]
+        # Beyond the grid not the bound, which may be short by more than the surface points leave unseen.
+        d = sdf(values, origin, spacing, place(object_T_link, ball[0], ball[1], ball[2])) - ball[3]
         # The grid rounds off edges: a sphere counts where it is nearer by more than that.
         if d < nearest - 0.5 * spacing:
             nearest, which = d, -1
