@@ -16,7 +16,7 @@ from .cables import NetworkCable, SerialCable
 from .suite import CABLE, CONTROLLER, DOMAIN, Suite, wait_for
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """The nodes of the node list as processes, a client session, and both cables plugged in."""
     folder = tmp_path_factory.mktemp("suite")
