@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 REGISTRIES = (
+    ("dexgrasp_planner.network.backends", "SPARSE_CONVOLUTIONS"),
     ("dexgrasp_planner.generators", "GRASP_GENERATORS"),
     ("dexgrasp_sim.tester", "GRASP_TESTERS"),
     ("dexgrasp_perception.sources", "DEPTH_SOURCES"),
@@ -34,8 +35,6 @@ AVAILABLE, MISSING, PLANNED = "available", "missing", "not in this version"
 
 # Parts of the plan that this version does not contain yet: listed, so that nobody looks for them in vain.
 _PLANNED = (
-    ("sparse convolution", "torch", "own sparse convolution"),
-    ("sparse convolution", "minkowski", "MinkowskiEngine"),
     ("grasp generator", "diffusion", "a checkpoint"),
     ("depth source", "realsense", "pyrealsense2"),
     ("depth restoration", "learned", "a checkpoint"),

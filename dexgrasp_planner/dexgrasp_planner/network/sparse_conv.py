@@ -1,0 +1,185 @@
+"""Sparse convolution in plain PyTorch, with MinkowskiEngine's conventions and parameter names.
+
+Convolution: `out[u] = sum_i x[u + offset_i] W_i + b` over the voxels that exist; no element is flipped. The transposed
+one has the same pairs with the ends exchanged. Kernels are (k^3, in, out), that of a 1^3 convolution is (in, out).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dexgrasp_planner.network.pyramid import CoordinatePyramid, KernelMap
+from dexgrasp_planner.network.voxels import Voxels
+
+
+@dataclass(frozen=True)
+class SparseFeatures:
+    """A feature vector per voxel at one stride.
+
+    Attributes:
+        rows: tensor (V, C), any float type.
+        stride: Of the voxels.
+        pyramid: Where the voxels and their kernel maps are.
+    """
+
+    rows: Tensor
+    stride: int
+    pyramid: CoordinatePyramid
+
+    def with_rows(self, rows: Tensor) -> SparseFeatures:
+        """Other features of the same voxels."""
+        return SparseFeatures(rows, self.stride, self.pyramid)
+
+    def __add__(self, other: SparseFeatures) -> SparseFeatures:
+        return self.with_rows(self.rows + other.rows)
+
+
+class SparseConvolution(nn.Module):
+    """A convolution of odd size and stride 1, or of size 2 and stride 2.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: k, cells along an edge.
+        stride: 1 for odd k, 2 for k = 2.
+        bias: Whether a learned vector (1, out) is added.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, bias: bool = False
+    ) -> None:
+        super().__init__()
+        if not (stride == 1 and kernel_size % 2 == 1) and (kernel_size, stride) != (2, 2):
+            raise ValueError(f"Kernels are odd with stride 1, or of size 2 with stride 2; got {kernel_size}, {stride}.")
+        self.kernel_size, self.stride = kernel_size, stride
+        shape = (in_channels, out_channels) if kernel_size == 1 else (kernel_size**3, in_channels, out_channels)
+        self.kernel = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.empty(1, out_channels)) if bias else None
+        _uniform(self, in_channels * kernel_size**3)
+
+    def forward(self, x: SparseFeatures) -> SparseFeatures:
+        """Features (V', out) at the input's stride times this one's."""
+        if self.kernel_size == 1:
+            rows = x.rows @ self.kernel
+        elif self.stride == 1:
+            rows = convolve(x.rows, self.kernel, x.pyramid.centred(x.stride, self.kernel_size))
+        else:
+            rows = convolve(x.rows, self.kernel, x.pyramid.down(x.stride))
+        if self.bias is not None:
+            rows = rows + self.bias
+        return SparseFeatures(rows, x.stride * self.stride, x.pyramid)
+
+
+class SparseTransposedConvolution(nn.Module):
+    """A transposed convolution of size 2 and stride 2, onto the voxels that the pyramid has at the finer stride.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.empty(8, in_channels, out_channels))
+        _uniform(self, out_channels * 8)
+
+    def forward(self, x: SparseFeatures) -> SparseFeatures:
+        """Features (V', out) at half the input's stride."""
+        stride = x.stride // 2
+        return SparseFeatures(convolve(x.rows, self.kernel, x.pyramid.down(stride).reversed), stride, x.pyramid)
+
+
+class SparseBatchNorm(nn.Module):
+    """Batch normalisation over all voxels of the batch; the parameters are those of `bn`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(channels)
+
+    def forward(self, x: SparseFeatures) -> SparseFeatures:
+        """Normalised features (V, channels)."""
+        return x.with_rows(self.bn(x.rows))
+
+
+class TorchLayers:
+    """The layers of this module, as `backends.SparseLayers` wants them."""
+
+    def convolution(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, bias: bool = False
+    ) -> nn.Module:
+        return SparseConvolution(in_channels, out_channels, kernel_size, stride, bias)
+
+    def transposed_convolution(self, in_channels: int, out_channels: int) -> nn.Module:
+        return SparseTransposedConvolution(in_channels, out_channels)
+
+    def batch_norm(self, channels: int) -> nn.Module:
+        return SparseBatchNorm(channels)
+
+    def relu(self, x: SparseFeatures) -> SparseFeatures:
+        return x.with_rows(torch.relu(x.rows))
+
+    def concatenate(self, first: SparseFeatures, second: SparseFeatures) -> SparseFeatures:
+        return first.with_rows(torch.cat((first.rows, second.rows), dim=1))
+
+    def sparse(self, rows: Tensor, voxels: Voxels) -> SparseFeatures:
+        return SparseFeatures(rows, 1, voxels.pyramid)
+
+    def dense(self, x: SparseFeatures, like: SparseFeatures) -> Tensor:
+        return x.rows
+
+
+def convolve(rows: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
+    """Sum of `rows[input] @ kernel[element]` over the pairs of the map, at each output row.
+
+    Args:
+        rows: tensor (input rows, in).
+        kernel: tensor (elements, in, out).
+        kernel_map: Which rows meet.
+
+    Returns:
+        tensor (output rows, out). Differentiable once, in `rows` and `kernel`.
+    """
+    return _Convolve.apply(rows, kernel, kernel_map)
+
+
+class _Convolve(torch.autograd.Function):
+    """Keeps only its arguments for the gradient: what autograd would keep are the gathered rows, 12 times as many."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
+        ctx.save_for_backward(rows, kernel)
+        ctx.kernel_map = kernel_map
+        return _sum_of_products(rows, kernel, kernel_map)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        rows, kernel = ctx.saved_tensors
+        of_rows = of_kernel = None
+        if ctx.needs_input_grad[0]:
+            of_rows = _sum_of_products(gradient, kernel.transpose(1, 2), ctx.kernel_map.reversed)
+        if ctx.needs_input_grad[1]:
+            of_kernel = torch.zeros_like(kernel)
+            for element, inputs, outputs in ctx.kernel_map.elements():
+                of_kernel[element] = rows.index_select(0, inputs).T @ gradient.index_select(0, outputs)
+        return of_rows, of_kernel, None
+
+
+def _sum_of_products(rows: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
+    half = rows.dtype in (torch.float16, torch.bfloat16)
+    total = torch.zeros(
+        (kernel_map.output_rows, kernel.shape[2]), dtype=torch.float32 if half else rows.dtype, device=rows.device
+    )
+    for element, inputs, outputs in kernel_map.elements():
+        total.index_add_(0, outputs, (rows.index_select(0, inputs) @ kernel[element]).to(total.dtype))
+    return total.to(rows.dtype)
+
+
+def _uniform(layer: nn.Module, fan: int) -> None:
+    """MinkowskiEngine's own initial values: uniform within 1 / sqrt(fan)."""
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -(fan**-0.5), fan**-0.5)
