@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
+
 from dexgrasp_planner.network.schedule import STEPS, angles, betas
 from dexgrasp_planner.network.velocity_field import Flow
-from torch import Tensor
 
 Method = Literal["euler", "ab2"]
 FlowField = Callable[[Tensor, int], Flow]

@@ -11,8 +11,9 @@ import math
 from typing import NamedTuple
 
 import torch
-from dexgrasp_planner.network.schedule import STEPS
 from torch import Tensor, nn
+
+from dexgrasp_planner.network.schedule import STEPS
 
 FEATURES = 512  # of a local feature
 _WIDTHS = (512, 256)
