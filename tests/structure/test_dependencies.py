@@ -32,6 +32,7 @@ ROSDEP = {
     "coacd": PIP_ONLY,
     "manifold3d": PIP_ONLY,
     "ray": PIP_ONLY,
+    "safetensors": PIP_ONLY,
     "toppra": "python3-toppra-pip",
     "ompl": PIP_ONLY,  # the ROS package of that name has no Python module
     "rtde_control": PIP_ONLY,

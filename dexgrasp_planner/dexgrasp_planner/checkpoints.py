@@ -1,0 +1,133 @@
+"""Trained networks as folders: `model.safetensors` with the weights and `config.json` with all that they need."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from dexgrasp_common.report import write_whole
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from dexgrasp_description import HandModel
+from dexgrasp_planner.errors import PlannerError
+from dexgrasp_planner.network.diffusion_head import DiffusionConfig
+from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
+
+FORMAT = 1
+_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+
+
+class CheckpointError(PlannerError):
+    """A checkpoint is missing, damaged, or made for something else."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and where it comes from.
+
+    Attributes:
+        hand: Name of the hand.
+        joint_names: Of its joints, in the order of the network's outputs.
+        network: Its configuration.
+        weights: State dict of `GraspNetwork`.
+        about: What data it saw and what it scored, as the report has it.
+    """
+
+    hand: str
+    joint_names: tuple[str, ...]
+    network: NetworkConfig
+    weights: dict[str, torch.Tensor]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write both files, the weights first: a folder with a `config.json` is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
+        write_whole(folder / _WEIGHTS, lambda file: file.write(save(tensors)))
+        config = {
+            "format": FORMAT,
+            "hand": self.hand,
+            "joint_names": list(self.joint_names),
+            "network": asdict(self.network),
+            "about": self.about,
+        }
+        text = json.dumps(config, indent=2) + "\n"
+        write_whole(folder / _CONFIG, lambda file: file.write(text.encode()))
+
+    @staticmethod
+    def load(folder: Path) -> Checkpoint:
+        """Read a folder; only numbers are read, no code.
+
+        Raises:
+            CheckpointError: It is missing, cut short, damaged, or of a newer version.
+        """
+        config = _read_config(folder)
+        try:
+            weights = load_file(folder / _WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{folder / _WEIGHTS} cannot be read ({error}); get the checkpoint again.") from error
+        try:
+            return Checkpoint(
+                str(config["hand"]),
+                tuple(config["joint_names"]),
+                _network_config(config["network"]),
+                weights,
+                dict(config.get("about", {})),
+            )
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{folder / _CONFIG} does not describe a network ({error!r}); get the checkpoint again."
+            ) from error
+
+    def make(self, hand: HandModel, sparse: str = "") -> GraspNetwork:
+        """The network with these weights, in evaluation mode.
+
+        Args:
+            hand: The hand that it is to grasp with.
+            sparse: Name in `SPARSE_CONVOLUTIONS`; empty: the default.
+
+        Raises:
+            CheckpointError: It was made for another hand, or weights are missing, superfluous or of another shape.
+        """
+        if (self.hand, self.joint_names) != (hand.name, tuple(hand.joint_names)):
+            raise CheckpointError(
+                f"This checkpoint was trained for {self.hand} ({len(self.joint_names)} joints), not for {hand.name}. "
+                "Choose that hand, or train one for yours: dexgrasp-train fit."
+            )
+        network = GraspNetwork(len(self.joint_names), self.network, sparse)
+        try:
+            network.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"The weights do not fit the network that {_CONFIG} describes: {error}") from error
+        return network.eval()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / _CONFIG).read_text())
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: it has no {_CONFIG}. Give the folder that holds it and {_WEIGHTS}."
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"{folder / _CONFIG} is damaged ({error}); get the checkpoint again.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("format"), int):
+        raise CheckpointError(f"{folder / _CONFIG} does not say which format it has; get the checkpoint again.")
+    if config["format"] > FORMAT:
+        raise CheckpointError(
+            f"{folder} has format {config['format']} and this version reads up to {FORMAT}; update dexgrasp."
+        )
+    return config
+
+
+def _network_config(entries: dict[str, Any]) -> NetworkConfig:
+    known = {field_.name for field_ in dataclasses.fields(NetworkConfig)}
+    unknown = set(entries) - known
+    if unknown:
+        raise KeyError(", ".join(sorted(unknown)))
+    return NetworkConfig(**{**entries, "diffusion": DiffusionConfig(**entries["diffusion"])})
