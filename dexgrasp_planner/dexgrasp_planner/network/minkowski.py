@@ -1,10 +1,15 @@
-"""MinkowskiEngine 0.5.4 as the sparse convolution."""
+"""MinkowskiEngine 0.5.4 as the sparse convolution.
+
+Its source builds for PyTorch 2.13 without changes to the C++ (setuptools 69.5, OpenBLAS); for Python 3.10 and newer,
+`from collections import Sequence` in five of its Python files must become `from collections.abc import Sequence`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import MinkowskiEngine
+import MinkowskiEngine.MinkowskiFunctional as MinkowskiFunctional
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +35,7 @@ class MinkowskiLayers:
         return MinkowskiEngine.MinkowskiBatchNorm(channels)
 
     def relu(self, x: Any) -> Any:
-        return MinkowskiEngine.MinkowskiFunctional.relu(x)
+        return MinkowskiFunctional.relu(x)
 
     def concatenate(self, first: Any, second: Any) -> Any:
         return MinkowskiEngine.cat(first, second)

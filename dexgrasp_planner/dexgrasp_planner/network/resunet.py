@@ -105,15 +105,15 @@ class ResUNet14(nn.Module):
         given = layers.sparse(ones, voxels)
         skips = [layers.relu(self.bn0(self.conv0p1s1(given)))]
         for stage in range(1, STAGES + 1):
-            x = self._halved(skips[-1], f"conv{stage}p{2 ** (stage - 1)}s2", f"bn{stage}")
+            x = self._normed(skips[-1], f"conv{stage}p{2 ** (stage - 1)}s2", f"bn{stage}")
             skips.append(self.get_submodule(f"block{stage}")(x))
         x = skips.pop()
         for stage in range(STAGES, 2 * STAGES):
-            x = self._halved(x, f"convtr{stage}p{2 ** (2 * STAGES - stage)}s2", f"bntr{stage}")
+            x = self._normed(x, f"convtr{stage}p{2 ** (2 * STAGES - stage)}s2", f"bntr{stage}")
             x = self.get_submodule(f"block{stage + 1}")(layers.concatenate(x, skips.pop()))
         return layers.dense(self.final(x), given)
 
-    def _halved(self, x: Any, convolution: str, norm: str) -> Any:
+    def _normed(self, x: Any, convolution: str, norm: str) -> Any:
         return self._layers.relu(self.get_submodule(norm)(self.get_submodule(convolution)(x)))
 
     @torch.no_grad()
