@@ -54,11 +54,16 @@ class DepthNoise:
             du, dv = scale * config.jitter * rng.standard_normal((2, *shape)).astype(np.float32)
             self._maps.append(np.rint(np.stack([u + du, v + dv], axis=-1)).astype(np.int16))
 
-    def apply(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The depth (H, W) [m] as the camera would measure it; 0 where it measures none, as in the input."""
+    def apply(self, depth: NDArray[np.float32], rng: np.random.Generator | None = None) -> NDArray[np.float32]:
+        """The depth (H, W) [m] as the camera would measure it; 0 where it measures none, as in the input.
+
+        Args:
+            rng: Chooses among the errors; None: the next of the sequence that the seed fixes.
+        """
         if self._scale == 0.0:
             return depth
-        k, j = self._rng.integers(_BANK, size=2)
+        rng = self._rng if rng is None else rng
+        k, j = rng.integers(_BANK, size=2)
         moved = cv2.remap(depth, self._maps[j], _NO_MAP, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
         disparity_metres = np.float32(self._config.focal * self._config.baseline)
         valid = moved > 0.0

@@ -1,0 +1,1 @@
+"""Training the generator on a dataset's views."""
