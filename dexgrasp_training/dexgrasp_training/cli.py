@@ -81,6 +81,18 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
     measure.add_argument("--report", type=Path, help="JSON file to write")
     measure.set_defaults(run=_bench)
+    fit = commands.add_parser("fit", help="train the generator on a dataset's views; goes on where it was stopped")
+    fit.add_argument("dataset", type=Path)
+    fit.add_argument(
+        "folder", type=Path, metavar="run", help="folder of the run: state, log, and the checkpoint at the end"
+    )
+    fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in network.backbone=paper")
+    fit.add_argument("--device", choices=("cpu", "cuda"), default="", help="by default the best there is")
+    fit.set_defaults(run=_fit)
+    checkpoint = commands.add_parser("import-checkpoint", help="a checkpoint that DexGraspNet 2.0 released, as ours")
+    checkpoint.add_argument("source", type=Path, help="ckpt_50000.pth")
+    checkpoint.add_argument("target", type=Path, help="folder to write")
+    checkpoint.set_defaults(run=_import_checkpoint)
     show = commands.add_parser("show", help="what a dataset holds")
     show.add_argument("dataset", type=Path)
     show.set_defaults(run=_show)
@@ -199,6 +211,20 @@ def _report(options: argparse.Namespace, console: Console) -> None:
     folder = options.folder or dataset.root / "report"
     write_page(dataset, hand, folder, console)
     console.print(f"Look at {folder / 'index.html'}")
+
+
+def _fit(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.fit.command import fit
+
+    checkpoint = fit(Dataset.open(options.dataset), options.folder, options.set, options.device, console)
+    console.print(f"The checkpoint is {checkpoint}")
+
+
+def _import_checkpoint(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.formats.dexgraspnet2.checkpoint import import_checkpoint
+
+    import_checkpoint(options.source).save(options.target)
+    console.print(f"The checkpoint is {options.target}")
 
 
 def _bench(options: argparse.Namespace, console: Console) -> None:

@@ -129,6 +129,17 @@ def from_dict(content: Mapping[str, Any], changes: Sequence[str] = ()) -> Settin
     Raises:
         SettingsError: An unknown key or a value of the wrong kind.
     """
+    built = build(Settings, with_changes(content, changes), "settings")
+    assert isinstance(built, Settings)
+    return built
+
+
+def with_changes(content: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """A copy of nested mappings with some values replaced, each by a `key.key=value` text.
+
+    Raises:
+        SettingsError: A text without `=`.
+    """
     changed = copy.deepcopy(dict(content))
     for change in changes:
         key, equals, value = change.partition("=")
@@ -139,9 +150,7 @@ def from_dict(content: Mapping[str, Any], changes: Sequence[str] = ()) -> Settin
         for part in above:
             place = place.setdefault(part, {})
         place[last] = yaml.safe_load(value)
-    built = _build(Settings, changed, "settings")
-    assert isinstance(built, Settings)
-    return built
+    return changed
 
 
 def seed_of(*parts: str | int) -> int:
@@ -150,7 +159,15 @@ def seed_of(*parts: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "little")
 
 
-def _build(kind: type, content: Any, where: str) -> Any:
+def build(kind: type, content: Any, where: str) -> Any:
+    """A dataclass of that kind from nested mappings; what is not mentioned keeps its default.
+
+    Args:
+        where: What the content is called in error messages.
+
+    Raises:
+        SettingsError: An unknown key, or a value of the wrong kind or out of range.
+    """
     if not isinstance(content, Mapping):
         raise SettingsError(f"{where} must be a mapping of keys to values; got {content!r}.")
     known = {item.name: item for item in dataclasses.fields(kind)}
@@ -167,7 +184,7 @@ def _value(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
     make = item.default_factory
     default = item.default if make is dataclasses.MISSING else make()
     if dataclasses.is_dataclass(default):
-        return _build(type(default), value, where)
+        return build(type(default), value, where)
     if isinstance(default, tuple) and isinstance(value, list):
         return tuple(value)
     if isinstance(default, Mapping) and isinstance(value, Mapping):

@@ -12,6 +12,7 @@ from dexgrasp_common.transforms import apply
 from dexgrasp_planner.checkpoints import Checkpoint
 from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
+from dexgrasp_training.cli import main
 from dexgrasp_training.clutter.graspness import FLOOR
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
@@ -196,3 +197,13 @@ def test_a_run_leaves_a_checkpoint_and_a_log(dataset: Dataset, tmp_path: Path) -
     assert [entry["iteration"] for entry in entries] == [1, 2, 2]
     assert set(entries[-1]["validation"]) >= {"object", "diffusion", "total"}
     assert all(entry["rate"] <= 1e-3 for entry in entries[:2])
+
+
+def test_the_command_trains_and_says_what_it_cannot(dataset: Dataset, tmp_path: Path, capsys) -> None:
+    changes = [f"samples.{name}={getattr(SMALL, name)}" for name in ("points", "grasps", "draws")]
+    changes += ["fit.iterations=1", "fit.batch=2", "fit.workers=0", "fit.validated=1"]
+    command = ["fit", str(dataset.root), str(tmp_path / "run"), *(f"--set={change}" for change in changes)]
+    assert main(command) == 0
+    assert Checkpoint.load(tmp_path / "run" / "checkpoint").about["iterations"] == 1
+    assert main([*command, "--set=network.magic=1"]) == 1
+    assert "unknown key magic" in capsys.readouterr().err
