@@ -181,7 +181,13 @@ GRASP_GENERATORS = Registry(
         "heuristic": Backend(
             "dexgrasp_planner.heuristic:HeuristicGenerator",
             summary="enveloping grasps from local geometry, fingers closed on the completed cloud",
-        )
+        ),
+        "diffusion": Backend(
+            "dexgrasp_planner.learned:from_environment",
+            requires=("$DEXGRASP_CHECKPOINT",),
+            install="train a checkpoint (dexgrasp-train fit) and set DEXGRASP_CHECKPOINT to its folder",
+            summary="seeds by predicted graspness, grasps by diffusion, ranked by likelihood",
+        ),
     },
     default="heuristic",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,7 +13,6 @@ from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner import closing, opposition
 from dexgrasp_planner.generators import (
     Generation,
-    GenerationCancelledError,
     InvalidGenerateGoalError,
     NoGraspsError,
     SceneCloud,
@@ -27,7 +25,9 @@ from dexgrasp_planner.hand_shape import HandPoints
 from dexgrasp_planner.postures import PostureRules, approach_directions
 from dexgrasp_planner.preshapes import load_preshapes
 from dexgrasp_planner.proposals import HandCentre, ProposalConfig, Proposals, joined, perturbed, propose
+from dexgrasp_planner.ranking import distinct
 from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+from dexgrasp_planner.stage_watch import StageWatch
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class HeuristicConfig:
         parents: Best grasps of the first round that are varied in the second.
         copies: Variations of each.
         filtered: Best grasps that the collision filter looks at.
-        apart: Two grasps nearer than this, in palm position plus `TURN_ARM` times their angle, are one [m].
+        apart: Two grasps nearer than this are one, see `ranking.distinct` [m].
     """
 
     completion: FieldConfig = field(default_factory=FieldConfig)
@@ -68,7 +68,6 @@ WEIGHTS = {
     "tilt": -0.5,  # squared [1/rad^2]; not fitted: what a robot reaches most easily is straight down
 }
 _ABOVE_TOP = 0.01  # a contact this much above the patch's top is on something else [m]
-TURN_ARM = 0.05  # what turning the palm by one radian counts [m]
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class HeuristicGenerator:
         if max_grasps < 1:
             raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
         config, rng = self._config, np.random.default_rng(seed)
-        watch = _Stages(progress, cancelled)
+        watch = StageWatch(progress, cancelled)
         watch.enter(Stage.PREPARE)
         points, clusters = segment(scene.world_points(), config.completion, scene.area)
         space = SceneField(points, clusters, config.completion)
@@ -135,7 +134,7 @@ class HeuristicGenerator:
             raise NoGraspsError(f"All {candidates} grasps would touch the support or a neighbour of their object.")
         watch.enter(Stage.RANK)
         found, pregrasp, squeeze = found[clear], pregrasp[clear], squeeze[clear]
-        order = self._distinct(found, max_grasps)
+        order = distinct(found.proposals.world_T_palm, found.score, max_grasps, self._config.apart)
         watch.finish()
         chosen = found[order]
         nothing = np.full(len(order), np.nan)
@@ -212,24 +211,6 @@ class HeuristicGenerator:
         }
         return np.sum([WEIGHTS[name] * value.double().numpy() for name, value in features.items()], axis=0)
 
-    def _distinct(self, found: Scored, count: int) -> NDArray[np.intp]:
-        """Indices of the best, no two of them nearly the same palm pose."""
-        order = np.argsort(-found.score, kind="stable")
-        position = found.proposals.world_T_palm[:, :3, 3]
-        rotation = found.proposals.world_T_palm[:, :3, :3]
-        kept: list[int] = []
-        for index in order:
-            if len(kept) == count:
-                break
-            if kept:
-                trace = np.einsum("kij,ij->k", rotation[kept], rotation[index])
-                angle = np.arccos(np.clip(0.5 * (trace - 1.0), -1.0, 1.0))
-                apart = np.linalg.norm(position[kept] - position[index], axis=1) + TURN_ARM * angle
-                if apart.min() < self._config.apart:
-                    continue
-            kept.append(int(index))
-        return np.array(kept, dtype=int)
-
     def _fingers(self) -> torch.Tensor:
         """Which fingertip each contact link leads to, (L,); -1 for the palm."""
         moves = self._contacts.moves
@@ -240,30 +221,6 @@ class HeuristicGenerator:
             carried = moves.any(dim=1) & ~(moves & ~chain).any(dim=1)
             finger[carried] = number
         return finger
-
-
-class _Stages:
-    """Tells the caller where the generation is, asks whether to go on, and keeps the times."""
-
-    def __init__(self, progress: Callable[[Stage], None], cancelled: Callable[[], bool]) -> None:
-        self._progress, self._cancelled = progress, cancelled
-        self._stage: Stage | None = None
-        self._since = 0.0
-        self.milliseconds: dict[str, float] = {}
-
-    def enter(self, stage: Stage) -> None:
-        self.finish()
-        self.check()
-        self._stage, self._since = stage, time.perf_counter()
-        self._progress(stage)
-
-    def finish(self) -> None:
-        if self._stage is not None:
-            self.milliseconds[self._stage.name.lower()] = 1e3 * (time.perf_counter() - self._since)
-
-    def check(self) -> None:
-        if self._cancelled():
-            raise GenerationCancelledError("The generation was cancelled.")
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

@@ -35,7 +35,6 @@ AVAILABLE, MISSING, PLANNED = "available", "missing", "not in this version"
 
 # Parts of the plan that this version does not contain yet: listed, so that nobody looks for them in vain.
 _PLANNED = (
-    ("grasp generator", "diffusion", "a checkpoint"),
     ("depth source", "realsense", "pyrealsense2"),
     ("depth restoration", "learned", "a checkpoint"),
     ("depth restoration", "onnx", "onnxruntime and a network of yours"),

@@ -51,8 +51,10 @@ def test_quaternions_axes_and_euler_angles_are_scipys() -> None:
 def test_a_reflection_becomes_the_rotation_nearest_to_it() -> None:
     matrix = torch.diag(torch.tensor([3.0, 2.0, -1.0], dtype=torch.float64))[None]
     torch.testing.assert_close(nearest_rotation(matrix)[0], torch.eye(3, dtype=torch.float64))
-    flat = torch.zeros(1, 3, 3)
-    assert torch.det(nearest_rotation(flat)).item() == pytest.approx(1.0)
+    flat, broken = torch.zeros(3, 3), torch.full((3, 3), torch.nan)
+    rotations_ = nearest_rotation(torch.stack([flat, broken]))
+    assert torch.det(rotations_[0]).item() == pytest.approx(1.0)
+    assert bool(rotations_[1].isnan().all())
 
 
 def test_gradients_reach_the_numbers() -> None:

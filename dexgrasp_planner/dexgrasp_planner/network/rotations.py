@@ -27,11 +27,15 @@ class RotationCode(NamedTuple):
 
 
 def nearest_rotation(matrix: Tensor) -> Tensor:
-    """Of matrices (B, 3, 3) the rotations that differ least from them (Levinson et al. 2020): by SVD, in float64."""
-    u, _, vh = torch.linalg.svd(matrix.double())
+    """Of matrices (B, 3, 3) the rotations that differ least from them (Levinson et al. 2020): by SVD, in float64.
+
+    Of what is not finite, NaN.
+    """
+    finite = torch.isfinite(matrix).all(dim=-1).all(dim=-1)[..., None, None]
+    u, _, vh = torch.linalg.svd(torch.where(finite, matrix, 0.0).double())
     # A reflection becomes a rotation by turning the axis round that counts least.
     u = torch.cat([u[..., :2], u[..., 2:] * torch.det(u @ vh)[..., None, None]], dim=-1)
-    return (u @ vh).to(matrix.dtype)
+    return torch.where(finite, u @ vh, torch.nan).to(matrix.dtype)
 
 
 def quaternion_of(rotation: Tensor) -> Tensor:

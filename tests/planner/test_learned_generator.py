@@ -1,0 +1,207 @@
+"""What the learned generator makes of a network's outputs; the network is one whose outputs are known."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dexgrasp_common.transforms import apply, invert, look_at
+from dexgrasp_planner.checkpoints import Checkpoint
+from dexgrasp_planner.generators import (
+    GRASP_GENERATORS,
+    GenerateError,
+    GenerationCancelledError,
+    GeneratorUnavailableError,
+    NoGraspsError,
+    NoObjectsError,
+    SceneCloud,
+    Stage,
+)
+from dexgrasp_planner.heuristic import HeuristicGenerator
+from dexgrasp_planner.learned import LearnedConfig, LearnedGenerator, farthest_points
+from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Grasps, Proposed
+from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
+from torch import Tensor
+
+from dexgrasp_description import load_hand
+
+from .test_heuristic import cylinder
+
+HAND = load_hand("leap_right")
+WORLD_T_CAMERA = look_at([0.1, 0.0, 0.6], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0])
+CONFIG = LearnedConfig(points=5000, seeds=64)
+
+
+@pytest.fixture(scope="module")
+def scene() -> SceneCloud:
+    rng = np.random.default_rng(0)
+    table = rng.uniform(-0.2, 0.2, (4000, 3)) * [1.0, 1.0, 0.0]
+    world_p = np.concatenate([cylinder(0.0, 0.0, rng), table])
+    return SceneCloud(apply(invert(WORLD_T_CAMERA), world_p).astype(np.float32), WORLD_T_CAMERA)
+
+
+class KnownHead(torch.nn.Module):
+    """Proposes at every seed the same pose relative to it, and likelihoods that grow from seed to seed."""
+
+    def __init__(self, camera_R_palm: Tensor, translation: Tensor, joints: Tensor) -> None:
+        super().__init__()
+        self.pose = camera_R_palm, translation, joints
+
+    def propose(self, feature: Tensor, generator: torch.Generator, preset: str) -> Proposed:
+        count = len(feature)
+        repeated = [part.expand(count, *part.shape) for part in self.pose]
+        grasps = Grasps(*repeated, torch.zeros(count, dtype=torch.long))  # type: ignore[arg-type]
+        return Proposed(grasps, torch.arange(count, dtype=torch.float32))
+
+
+@pytest.fixture(scope="module")
+def network() -> GraspNetwork:
+    """Every voxel is of an object and equally graspable."""
+    torch.manual_seed(0)
+    made = GraspNetwork(16, NetworkConfig(backbone="small")).eval()
+    torch.nn.init.zeros_(made.graspable.weight)
+    made.graspable.bias.data = torch.tensor([0.0, 1.0, 0.5])
+    return made
+
+
+@pytest.fixture(scope="module")
+def heuristic(scene: SceneCloud):
+    """A grasp of this scene that is known to be clear."""
+    return HeuristicGenerator(HAND).generate(scene, 1, 0).grasps
+
+
+def known(network: GraspNetwork, heuristic, off: float = 0.0) -> LearnedGenerator:
+    """Proposes at the seed nearest to the clear grasp's own just this grasp, `off` [m] higher."""
+    camera_T_palm = invert(WORLD_T_CAMERA) @ heuristic.world_T_palm[0]
+    offset = heuristic.world_T_palm[0, :3, 3] - heuristic.seed_point[0] + [0.0, 0.0, off]
+    translation = WORLD_T_CAMERA[:3, :3].T @ offset / TRANSLATION_UNIT
+    network.head = KnownHead(
+        torch.tensor(camera_T_palm[:3, :3], dtype=torch.float32),
+        torch.tensor(translation, dtype=torch.float32),
+        torch.tensor(heuristic.grasp[0], dtype=torch.float32),
+    )
+    return LearnedGenerator(HAND, network, CONFIG)
+
+
+def test_grasps_are_placed_at_their_seeds_ranked_distinct_and_clear(
+    network: GraspNetwork, heuristic, scene: SceneCloud
+) -> None:
+    stages: list[Stage] = []
+    generation = known(network, heuristic, off=0.05).generate(scene, 8, 3, stages.append)
+    grasps = generation.grasps
+    assert stages == [Stage.PREPARE, Stage.GENERATE, Stage.FILTER, Stage.RANK]
+    assert set(generation.stage_ms) == {"prepare", "generate", "filter", "rank"}
+    assert generation.candidates == 64
+    assert 1 <= len(grasps) <= 8
+    assert (np.diff(grasps.score) <= 0.0).all()
+    np.testing.assert_allclose(grasps.score, grasps.log_likelihood + 10.0 * grasps.graspness)
+    np.testing.assert_allclose(grasps.graspness, 0.5, atol=1e-6)
+    offset = heuristic.world_T_palm[0, :3, 3] - heuristic.seed_point[0] + [0.0, 0.0, 0.05]
+    np.testing.assert_allclose(grasps.world_T_palm[:, :3, 3] - grasps.seed_point - offset, 0.0, atol=1e-5)
+    np.testing.assert_allclose(grasps.world_T_palm[:, :3, :3] - heuristic.world_T_palm[0, :3, :3], 0.0, atol=1e-5)
+    # Seeds are middles of voxels on the cylinder.
+    radius = np.linalg.norm(grasps.seed_point[:, :2], axis=1)
+    assert (radius < 0.04).all()
+    assert (grasps.seed_point[:, 2] < 0.13).all()
+    apart = np.linalg.norm(grasps.world_T_palm[:, None, :3, 3] - grasps.world_T_palm[:, :3, 3], axis=-1)
+    assert (apart[~np.eye(len(grasps), dtype=bool)] > CONFIG.apart - 1e-9).all()
+
+
+def test_the_same_seed_gives_the_same_grasps(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
+    generator = known(network, heuristic, off=0.05)
+    first, again, other = (generator.generate(scene, 5, seed).grasps.seed_point for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert first.shape != other.shape or not np.array_equal(first, other)
+
+
+def test_grasps_through_the_table_are_no_grasps(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
+    with pytest.raises(NoGraspsError, match="64 sampled"):
+        known(network, heuristic, off=-0.3).generate(scene, 5, 0)
+
+
+def test_joints_stay_within_limits_and_what_is_no_number_is_left_out(
+    network: GraspNetwork, heuristic, scene: SceneCloud
+) -> None:
+    generator = known(network, heuristic, off=0.3)
+    rotation, translation, _ = network.head.pose
+    network.head.pose = rotation, translation, torch.full((16,), 9.0)
+    grasps = generator.generate(scene, 5, 0).grasps
+    np.testing.assert_allclose(grasps.grasp, np.tile(HAND.upper, (len(grasps), 1)))
+    network.head.pose = rotation, torch.full((3,), torch.nan), torch.zeros(16)
+    with pytest.raises(NoGraspsError):
+        generator.generate(scene, 5, 0)
+
+
+def test_few_graspable_voxels_are_used_again_and_none_means_the_best(
+    network: GraspNetwork, heuristic, scene: SceneCloud
+) -> None:
+    network.graspable.bias.data[2] = -9.0
+    try:
+        grasps = known(network, heuristic, off=0.05).generate(scene, 5, 0).grasps
+        np.testing.assert_allclose(grasps.graspness, -9.0)
+    finally:
+        network.graspable.bias.data[2] = 0.5
+
+
+def test_a_cancelled_generation_ends(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
+    asked = iter([False, False, True])
+    with pytest.raises(GenerationCancelledError):
+        known(network, heuristic).generate(scene, 5, 0, cancelled=lambda: next(asked))
+
+
+@pytest.mark.parametrize("kind", range(8))
+def test_malformed_clouds_give_errors_or_grasps_that_are_numbers(network: GraspNetwork, heuristic, kind: int) -> None:
+    generator, rng = known(network, heuristic, off=0.05), np.random.default_rng(kind)
+    for _ in range(6):
+        count = int(rng.integers(0, 3000))
+        cloud = rng.normal(0.0, 10.0 ** rng.uniform(-3, 1), (count, 3))
+        if kind == 1:
+            cloud[rng.random(cloud.shape) < 0.3] = np.nan
+        elif kind == 2:
+            cloud[rng.random(cloud.shape) < 0.3] = np.inf
+        elif kind == 3:
+            cloud = apply(invert(WORLD_T_CAMERA), cloud * [1.0, 1.0, 0.0])
+        elif kind == 4:
+            cloud = cloud[:1]
+        elif kind == 5:
+            cloud = cloud + [0.0, 0.0, 1000.0]
+        elif kind == 6:
+            cloud = np.repeat(cloud[:1], 500, axis=0)
+        elif kind == 7:
+            cloud = apply(invert(WORLD_T_CAMERA), np.abs(cloud) * [0.1, 0.1, 0.1])
+        with contextlib.suppress(GenerateError):
+            grasps = generator.generate(SceneCloud(cloud.astype(np.float32), WORLD_T_CAMERA), 5, 0).grasps
+            assert np.isfinite(grasps.world_T_palm).all()
+            assert np.isfinite(grasps.squeeze).all()
+
+
+def test_an_empty_table_is_said(network: GraspNetwork, heuristic) -> None:
+    table = np.random.default_rng(0).uniform(-0.2, 0.2, (4000, 3)) * [1.0, 1.0, 0.0]
+    cloud = apply(invert(WORLD_T_CAMERA), table).astype(np.float32)
+    with pytest.raises(NoObjectsError):
+        known(network, heuristic).generate(SceneCloud(cloud, WORLD_T_CAMERA), 5, 0)
+
+
+def test_the_checkpoint_comes_from_the_environment(
+    network: GraspNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = NetworkConfig(backbone="small")
+    torch.manual_seed(1)
+    Checkpoint(HAND.name, tuple(HAND.joint_names), config, GraspNetwork(16, config).state_dict()).save(tmp_path)
+    monkeypatch.setenv("DEXGRASP_CHECKPOINT", str(tmp_path))
+    assert isinstance(GRASP_GENERATORS.create("diffusion", HAND), LearnedGenerator)
+    monkeypatch.setenv("DEXGRASP_CHECKPOINT", str(tmp_path / "nowhere"))
+    with pytest.raises(GeneratorUnavailableError, match="not a checkpoint"):
+        GRASP_GENERATORS.create("diffusion", HAND)
+
+
+def test_farthest_points_are_those_of_the_definition() -> None:
+    points = np.random.default_rng(0).normal(size=(200, 3))
+    chosen = farthest_points(points, 50, 7)
+    assert chosen[0] == 7
+    for index in range(1, 50):
+        gaps = np.linalg.norm(points[:, None] - points[chosen[:index]], axis=-1).min(axis=1)
+        assert gaps[chosen[index]] == pytest.approx(gaps.max())
