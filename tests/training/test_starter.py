@@ -10,8 +10,11 @@ import pytest
 from dexgrasp_training.cli import main
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError
+from dexgrasp_training.settings import GraspSettings, Settings
+from dexgrasp_training.stages.grasps import plan
 from dexgrasp_training.stages.objects import procedural_asset
 from dexgrasp_training.starter import pack, shipped_path, unpack
+from dexgrasp_training.synthesis.method import METHODS
 
 from .test_object_grasps import some_grasps
 
@@ -38,6 +41,20 @@ def test_what_is_unpacked_is_what_was_packed(tmp_path: Path) -> None:
         assert all(len(row) == 1 for row in rows)
         assert np.array_equal(packed.grasp[np.concatenate(rows)], unpacked.grasp)
         assert np.array_equal(packed.contacts[np.concatenate(rows)], unpacked.contacts, equal_nan=True)
+
+
+def test_only_what_was_not_unpacked_is_made(tmp_path: Path) -> None:
+    source, target = _dataset(tmp_path / "source"), _dataset(tmp_path / "target")
+    for name, count in (("can_0", 50), ("box_0", 20)):
+        made_by = np.full(count, METHODS.index("closing"), dtype=np.uint8)
+        replace(some_grasps(count), object=name, methods=METHODS, method=made_by).save(
+            source.grasps_path("leap_right", name)
+        )
+    pack(source, "leap_right", tmp_path / "packed.npz", most=100)
+    unpack(target, tmp_path / "packed.npz")
+    settings = Settings(grasps=GraspSettings(valid=60, shares={"closing": 0.5, "contact_field": 0.5}))
+    missing = {(chunk.object, chunk.method) for chunk in plan(target, settings)}
+    assert missing == {("box_0", "closing"), ("box_0", "contact_field"), ("can_0", "contact_field")}
 
 
 def test_grasps_are_not_given_to_objects_of_other_shapes(tmp_path: Path) -> None:

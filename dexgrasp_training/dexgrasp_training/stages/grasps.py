@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,9 +13,10 @@ from dexgrasp_description import load_hand
 from dexgrasp_training.assets import ObjectAsset
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import SettingsError
+from dexgrasp_training.object_grasps import ObjectGrasps
 from dexgrasp_training.settings import Settings, seed_of
 from dexgrasp_training.stages.filter import read_tally
-from dexgrasp_training.synthesis.method import GRASP_METHODS, GraspMethod
+from dexgrasp_training.synthesis.method import GRASP_METHODS, IMPORTED, GraspMethod
 from dexgrasp_training.work import Task
 
 
@@ -47,16 +49,17 @@ def plan(dataset: Dataset, settings: Settings) -> list[Chunk]:
     """The next chunks of every method on every object: as many as the valid grasps still fall short.
 
     What is planned depends on finished files only, so a resumed run plans what an uninterrupted one does: how many
-    chunks an object needs is reckoned from its yield over all its tested chunks.
+    chunks an object needs is reckoned from its yield over all its tested chunks. Grasps that were unpacked count.
     """
     grasps = settings.grasps
     chunks = []
     for name in dataset.objects():
+        given = _given(dataset, grasps.hand, name)
         for method, share in grasps.shares.items():
             if share <= 0.0:
                 continue
             tested = _tested(dataset, grasps.hand, name, method)
-            wanted = share * grasps.valid
+            wanted = share * grasps.valid - given[method]
             valid = sum(tally["valid"] for tally in tested)
             if valid >= wanted:
                 continue
@@ -103,6 +106,15 @@ def method_of(hand: str, method: str) -> GraspMethod:
 @lru_cache(maxsize=4)
 def _asset(path: Path) -> ObjectAsset:
     return ObjectAsset.load(path)
+
+
+def _given(dataset: Dataset, hand: str, name: str) -> Counter[str]:
+    """How many grasps of each method came with an import, or with the starter set."""
+    path = dataset.tested_path(hand, name, IMPORTED, 0)
+    if not path.is_file():
+        return Counter()
+    grasps = ObjectGrasps.load(path)
+    return Counter(grasps.methods[index] for index in grasps.method)
 
 
 def _tested(dataset: Dataset, hand: str, name: str, method: str) -> list[dict[str, int]]:
