@@ -11,6 +11,7 @@ import os
 import socket
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,7 +114,9 @@ def _on_cores(numbered: Sequence[tuple[int, Task]], workers: Workers) -> Iterato
         return
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
     try:
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
+            # loky replaces a process whose memory has grown, here by the tables that it keeps, and nothing is lost.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs")
             yield from parallel(joblib.delayed(_run)(*item) for item in numbered)
     except joblib.externals.loky.process_executor.TerminatedWorkerError as error:
         raise TrainingError(
