@@ -24,7 +24,7 @@ from dexgrasp_training.settings import Settings, from_dict
 from dexgrasp_training.stages import filter as filtering
 from dexgrasp_training.stages import grasps, labels, objects, scenes, views
 from dexgrasp_training.stages.grasps import Chunk
-from dexgrasp_training.synthesis.method import METHODS
+from dexgrasp_training.synthesis.method import GRASP_METHODS
 from dexgrasp_training.work import Task, Workers, spread
 
 PRIMITIVES = ("can", "box", "ball", "mug", "bottle", "torus", "cup", "pen", "l_shape", "superquadric")
@@ -39,23 +39,25 @@ VALID_PER_SECOND = {
 TESTS_PER_SECOND, TWO_CORE_GAIN, VIEWS_PER_SECOND = 10.0, 1.8, 25.0
 
 
-def run(meshes: Path | None, jobs: int, console: Console) -> dict[str, Any]:
+SETTINGS = {
+    "objects": {"procedural": len(PRIMITIVES), "families": list(PRIMITIVES), "test_share": 0.0},
+    "scenes": {"dense": 6, "random": 6, "loose": 6, "test_share": 0.0},
+    "views": {"count": 16},
+}
+
+
+def run(meshes: Path | None, jobs: int, console: Console, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Measure; see the module.
 
     Args:
         meshes: Folder with the scanned meshes; None: primitives only.
         jobs: Processes at once; 0: one a core.
+        content: Settings to measure with; None: `SETTINGS`.
 
     Returns:
         The figures, as they stand in the report.
     """
-    settings = from_dict(
-        {
-            "objects": {"procedural": len(PRIMITIVES), "families": list(PRIMITIVES), "test_share": 0.0},
-            "scenes": {"dense": 6, "random": 6, "loose": 6, "test_share": 0.0},
-            "views": {"count": 16},
-        }
-    )
+    settings = from_dict(SETTINGS if content is None else content)
     workers = Workers(jobs=jobs)
     with tempfile.TemporaryDirectory(prefix="dexgrasp_bench_") as folder:
         dataset = Dataset.open(Path(folder) / "dataset", create=True)
@@ -68,7 +70,7 @@ def run(meshes: Path | None, jobs: int, console: Console) -> dict[str, Any]:
         if meshes:
             sets["scanned"] = [name for name in dataset.objects() if name in SCANNED]
         figures["methods"] = {
-            kind: {method: _method(dataset, settings, names, method, workers, console) for method in METHODS}
+            kind: {method: _method(dataset, settings, names, method, workers, console) for method, _ in GRASP_METHODS}
             for kind, names in sets.items()
         }
         figures["filter"] = _filter(dataset, settings, sets["primitives"], workers, console)
@@ -78,7 +80,8 @@ def run(meshes: Path | None, jobs: int, console: Console) -> dict[str, Any]:
         for tasks in scenes.rounds(dataset, settings):
             count += sum(not outcome.error for outcome in spread(tasks, workers, "scenes", console))
         figures["scenes_per_minute"] = 60 * len(dataset.scenes()) / (time.perf_counter() - start)
-        for stage, tasks in (("views", views.tasks(dataset, settings)), ("labels", labels.tasks(dataset, settings))):
+        for stage, plan in (("views", views.tasks), ("labels", labels.tasks)):
+            tasks = plan(dataset, settings)
             seconds = _clock(tasks, workers, stage, console)
             figures[f"{stage}_per_second"] = settings.views.count * len(tasks) / seconds
     return figures | {"machine": machine(), "versions": versions(), "commit": commit()}
@@ -149,7 +152,7 @@ def _filter(
     dataset: Dataset, settings: Settings, names: Sequence[str], workers: Workers, console: Console
 ) -> dict[str, float]:
     """Tests per second of one process and of all: the same chunks of `closing`, tested again."""
-    hand, method = settings.grasps.hand, METHODS[0]
+    hand, method = settings.grasps.hand, GRASP_METHODS.default
     rates = {}
     for title, crew in (("one_process", Workers(jobs=1)), ("all_processes", workers)):
         for name in names:
