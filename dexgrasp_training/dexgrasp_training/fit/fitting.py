@@ -164,7 +164,7 @@ class Fit:
             self._optimiser.step()
         self.iteration += 1
         self._follow()
-        figures = {name: float(value) for name, value in terms.items()}
+        figures = {name: float(value.detach()) for name, value in terms.items()}
         return {
             "iteration": self.iteration,
             "losses": figures,
