@@ -32,7 +32,7 @@ def contact_wrenches(points: NDArray[np.float64], inward: NDArray[np.float64]) -
 
 @njit(cache=True)
 def imbalance(wrenches: NDArray[np.float64], rows: NDArray[np.int64], forces: NDArray[np.float64]) -> float:
-    """How far pushes are from cancelling each other, without friction: 0 (they cancel) to 1 (nothing opposes).
+    """How far pushes are from cancelling each other, without friction: 0 they cancel, 1 and more nothing opposes.
 
     With contact j as the pivot, pushing with force 1, the others may push with any forces f >= 0:
     `min over j, f of | w_j + sum_(i != j) f_i w_i |`. The least squares have at most three unknowns: every subset of
