@@ -57,7 +57,7 @@ def test_help_needs_none_of_the_heavy_imports() -> None:
     [
         (["generate", "--depth", "nowhere.png"], "--depth needs --intrinsics"),
         (["generate", "--depth", "nowhere.png", "--intrinsics", "k.txt"], "nowhere.png"),
-        (["generate", *sample_options(), "--generator", "magic"], "Valid names: heuristic"),
+        (["generate", *sample_options(), "--generator", "magic"], "Valid names: diffusion, heuristic"),
         (["generate", *sample_options(), "--restoration", "magic"], "Valid names: classical"),
         (["generate", *sample_options(), "--hand", "glove"], "glove"),
         (["bringup", "--params-file", "nowhere.yaml"], "nowhere.yaml does not exist"),
