@@ -35,6 +35,7 @@ from dexgrasp_sim.tester import (
     HoldOutcome,
     HoldResult,
     LiftConfig,
+    LiftOutcome,
     LiftResult,
     LiftScene,
     check_hold,
@@ -104,7 +105,10 @@ class IsaacGymTester:
             played = _play(job, arrays, hand, list(scene.objects))
             rise[clear] = played["object_pose_3"][:, -1, :, 2] - arrays["object_pose"][:, :, 2]
         highest = rise.max(axis=1, initial=-np.inf)
-        return LiftResult(clear & (highest > RISE), clear, highest, rise.argmax(axis=1))
+        success = clear & (highest > RISE)
+        outcome = np.where(success, LiftOutcome.LIFTED, np.where(clear, LiftOutcome.FAILED, LiftOutcome.COLLIDES))
+        held = np.full(count, -1, dtype=np.intp)
+        return LiftResult(success, clear, highest, rise.argmax(axis=1), outcome.astype(np.uint8), held)
 
     def hold6(
         self,

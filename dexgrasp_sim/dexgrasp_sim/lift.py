@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from dexgrasp_description import HandModel
 from dexgrasp_sim.driven_hand import HAND, add_driven_hand
 from dexgrasp_sim.scene import OBJECT, ROBOT, STATIC, add_object, set_physics, surface
-from dexgrasp_sim.tester import LiftConfig, LiftScene
+from dexgrasp_sim.tester import RISE, LiftConfig, LiftOutcome, LiftScene
 
 # DexGraspNet 2.0's simulation evaluator: where the hand goes and when.
 RETREAT = 0.10  # the palm waits this far back along the approach [m]
@@ -40,6 +41,20 @@ def phases(
     up = position + LIFT * (-approach if -approach[2] > STEEP else np.array([0.0, 0.0, 1.0]))
     waypoints = (back, pregrasp), (position, pregrasp), (position, grasp), (position, squeeze), (up, squeeze)
     return np.array([np.concatenate(parts) for parts in waypoints])
+
+
+class Lift(NamedTuple):
+    """What came of one grasp in a scene of M objects.
+
+    Attributes:
+        outcome: What became of it.
+        rises: array (M,), how much each object rose [m].
+        held: Index of the object that most links touched when the squeeze had ended; -1: none.
+    """
+
+    outcome: LiftOutcome
+    rises: NDArray[np.float64]
+    held: int
 
 
 class LiftBench:
@@ -81,25 +96,36 @@ class LiftBench:
     def run(
         self, world_T_palm: NDArray[np.float64], pregrasp: NDArray[np.float64], grasp: NDArray[np.float64],
         squeeze: NDArray[np.float64],
-    ) -> tuple[bool, NDArray[np.float64]]:  # fmt: skip
-        """Whether the pregrasp was clear, and how much each object rose [m]."""
+    ) -> Lift:  # fmt: skip
+        """One grasp through all phases; the objects lie where they were to begin with."""
         model, data, config = self._model, self._data, self._config
         waypoints = phases(self._hand, world_T_palm, pregrasp, grasp, squeeze)
         if not self.clear_at(world_T_palm, waypoints[0]):
-            return False, np.zeros(len(self._objects))
+            return Lift(LiftOutcome.COLLIDES, np.zeros(len(self._objects)), -1)
         heights = data.xpos[self._objects, 2].copy()
         model.body_gravcomp[self._objects] = 1.0 if config.held_still else 0.0
+        last = len(PHASE_TIMES) - 1
+        touched, links = False, np.zeros(len(self._objects), dtype=int)
         for phase, (start, end, duration) in enumerate(zip(waypoints[:-1], waypoints[1:], PHASE_TIMES, strict=True)):
-            if phase == len(PHASE_TIMES) - 1:
+            if phase == last:
                 model.body_gravcomp[self._objects] = 0.0
             steps = round(duration / config.timestep)
             for step in range(1, steps + 1):
                 data.ctrl[self._drives] = start + (end - start) * (step / steps)
                 mujoco.mj_step(model, data)
-                if config.held_still and phase < len(PHASE_TIMES) - 1:
+                if config.held_still and phase < last:
                     data.qvel[self._object_dofs] = 0.0
+            if phase < last:
+                links = self._touching_links()
+                touched |= bool(links.any())
         mujoco.mj_kinematics(model, data)
-        return True, data.xpos[self._objects, 2] - heights
+        rises = data.xpos[self._objects, 2] - heights
+        held = int(links.argmax()) if links.any() else -1
+        if rises.max() > RISE:
+            return Lift(LiftOutcome.LIFTED, rises, held)
+        if held >= 0:
+            return Lift(LiftOutcome.DROPPED, rises, held)
+        return Lift(LiftOutcome.LOST if touched else LiftOutcome.MISSED, rises, held)
 
     def clear_at(self, world_T_palm: NDArray[np.float64], waypoint: NDArray[np.float64]) -> bool:
         """Whether the hand, its palm turned as in `world_T_palm`, touches nothing at a waypoint (3 + D) of `phases`.
@@ -137,3 +163,11 @@ class LiftBench:
         bodies = self._model.geom_bodyid[self._data.contact.geom]
         of_hand = self._hand_bodies[bodies]
         return bool((of_hand.any(axis=1) & ~of_hand.all(axis=1) & (self._data.contact.dist < 0.0)).any())
+
+    def _touching_links(self) -> NDArray[np.int64]:
+        """How many links of the hand touch each object, (M,)."""
+        bodies = self._model.geom_bodyid[self._data.contact.geom[self._data.contact.dist < 0.0]]
+        pairs = np.unique(np.sort(bodies, axis=1), axis=0)
+        of_hand = self._hand_bodies[pairs]
+        others = pairs[of_hand.any(axis=1) & ~of_hand.all(axis=1)]
+        return (others[:, :, None] == self._objects).any(axis=1).sum(axis=0)

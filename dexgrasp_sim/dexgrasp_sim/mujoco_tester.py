@@ -10,10 +10,10 @@ from dexgrasp_sim.hold import HoldBench
 from dexgrasp_sim.lift import LiftBench
 from dexgrasp_sim.objects import ObjectModel
 from dexgrasp_sim.tester import (
-    RISE,
     HoldConfig,
     HoldResult,
     LiftConfig,
+    LiftOutcome,
     LiftResult,
     LiftScene,
     check_hold,
@@ -37,15 +37,20 @@ class MujocoTester:
         """See `GraspTester.lift`."""
         check_lift(self._hand.name, scene, grasps)
         bench = LiftBench(self._hand, self._lift, scene)
-        outcomes = [
+        lifts = [
             bench.run(grasps.world_T_palm[i], grasps.pregrasp[i], grasps.grasp[i], grasps.squeeze[i])
             for i in range(len(grasps))
         ]
-        clear = np.array([outcome[0] for outcome in outcomes], dtype=bool)
-        rises = np.array([outcome[1] for outcome in outcomes]).reshape(len(outcomes), len(scene.objects))
-        lifted = rises.argmax(axis=1)
-        rise = rises.max(axis=1, initial=-np.inf)
-        return LiftResult(clear & (rise > RISE), clear, rise, lifted)
+        outcome = np.array([lift.outcome for lift in lifts], dtype=np.uint8)
+        rises = np.array([lift.rises for lift in lifts]).reshape(len(lifts), len(scene.objects))
+        return LiftResult(
+            success=outcome == LiftOutcome.LIFTED,
+            pregrasp_clear=outcome != LiftOutcome.COLLIDES,
+            rise=rises.max(axis=1),
+            lifted=rises.argmax(axis=1),
+            outcome=outcome,
+            held=np.array([lift.held for lift in lifts], dtype=np.intp),
+        )
 
     def hold6(
         self,

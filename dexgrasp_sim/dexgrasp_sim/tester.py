@@ -99,6 +99,17 @@ class LiftScene:
     world_T_object: NDArray[np.float64]
 
 
+class LiftOutcome(IntEnum):
+    """Why `lift` accepted or refused a grasp."""
+
+    LIFTED = 0
+    COLLIDES = 1  # the hand touched something at the pregrasp
+    MISSED = 2  # the closing and squeezing fingers touched no object
+    LOST = 3  # they touched one, and none any more when the squeeze had ended
+    DROPPED = 4  # they held on to one, and it did not come along, or fell
+    FAILED = 5  # not lifted, by a bench that cannot tell which of the last three
+
+
 @dataclass(frozen=True)
 class LiftResult:
     """What came of each of N grasps.
@@ -108,12 +119,16 @@ class LiftResult:
         pregrasp_clear: array (N,) bool: the hand touched nothing at the pregrasp.
         rise: array (N,), how much the highest-risen object rose [m].
         lifted: array (N,), index of that object.
+        outcome: array (N,) uint8, see `LiftOutcome`.
+        held: array (N,), index of the object that most links touched when the squeeze had ended; -1: none, or not told.
     """
 
     success: NDArray[np.bool_]
     pregrasp_clear: NDArray[np.bool_]
     rise: NDArray[np.float64]
     lifted: NDArray[np.intp]
+    outcome: NDArray[np.uint8]
+    held: NDArray[np.intp]
 
 
 class HoldOutcome(IntEnum):

@@ -11,7 +11,7 @@ from dexgrasp_common.transforms import from_xyz_quat
 from dexgrasp_planner.postures import PostureRules
 from dexgrasp_sim.mujoco_tester import MujocoTester
 from dexgrasp_sim.objects import Part, solid
-from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig, LiftResult, LiftScene, LiftTestError
+from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig, LiftOutcome, LiftResult, LiftScene, LiftTestError
 from numpy.typing import NDArray
 
 from dexgrasp_description import GraspSet, load_hand
@@ -78,23 +78,47 @@ def test_a_good_grasp_lifts_the_cylinder_and_only_it(scene: LiftScene, physics: 
     assert result.pregrasp_clear.tolist() == [True]
     assert result.success.tolist() == [True]
     assert result.lifted.tolist() == [0]
+    assert result.outcome.tolist() == [LiftOutcome.LIFTED]
+    assert result.held.tolist() == [0]
     assert 0.10 < result.rise[0] < 0.25
 
 
 def test_without_friction_the_same_grasp_fails(scene: LiftScene) -> None:
-    assert lift(scene, grasp(), friction=0.0).success.tolist() == [False]
+    result = lift(scene, grasp(), friction=0.0)
+    assert result.success.tolist() == [False]
+    assert result.outcome.tolist() == [LiftOutcome.DROPPED]
+
+
+def test_fingers_that_never_close_miss_and_those_that_open_again_lose(scene: LiftScene) -> None:
+    closed = grasp((0.0, 0.0, 0.02))  # the palm does not touch
+    opened = closed.pregrasp
+    result = lift(scene, replace(closed, grasp=opened, squeeze=opened))
+    assert result.outcome.tolist() == [LiftOutcome.MISSED]
+    assert result.held.tolist() == [-1]
+    result = lift(scene, replace(closed, grasp=closed.squeeze, squeeze=opened))
+    assert result.outcome.tolist() == [LiftOutcome.LOST]
+    assert result.held.tolist() == [-1]
+
+
+def test_what_is_held_is_told_in_a_scene_of_several(scene: LiftScene) -> None:
+    other = scene.world_T_object[1, :3, 3] - scene.world_T_object[0, :3, 3]
+    result = lift(scene, GraspSet.concatenate([grasp(), grasp(tuple(other))]))
+    assert result.held.tolist() == [0, 1]
+    assert result.lifted.tolist() == [0, 1]
 
 
 def test_a_hand_in_the_air_lifts_nothing(scene: LiftScene) -> None:
     result = lift(scene, grasp((0.0, 0.0, 0.2)), friction=0.6)
     assert result.pregrasp_clear.tolist() == [True]
     assert result.success.tolist() == [False]
+    assert result.outcome.tolist() == [LiftOutcome.MISSED]
     assert abs(result.rise[0]) < 0.002
 
 
 def test_a_pregrasp_that_touches_anything_is_a_failure(scene: LiftScene) -> None:
     result = lift(scene, grasp((0.0, 0.0, -0.12)), friction=0.6)
     assert result.pregrasp_clear.tolist() == [False]
+    assert result.outcome.tolist() == [LiftOutcome.COLLIDES]
     assert result.success.tolist() == [False]
 
 
