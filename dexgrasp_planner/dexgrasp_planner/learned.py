@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,10 @@ from dexgrasp_planner.stage_watch import StageWatch
 
 CHECKPOINT = "DEXGRASP_CHECKPOINT"  # environment variable: folder of the checkpoint
 
+# What grasps are ranked by (DexGraspNet 2.0, Table 6): log-likelihood plus weighted graspness, either alone, or chance.
+BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM = "both", "graspness", "log_likelihood", "random"
+RANKINGS = (BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM)
+
 
 @dataclass(frozen=True)
 class LearnedConfig:
@@ -52,7 +56,8 @@ class LearnedConfig:
     best: float = param(0.01, "share of the voxels taken as seeds where none has as much", range=(0.0, 1.0))
     sampler: str = param("fast", "`fast` (20 evaluations) or `paper` (200)")
     precision: str = param("fp32", "of the backbone: `fp32` or `bf16`")
-    graspness_weight: float = param(10.0, "of graspness against log-likelihood in the score", range=(0.0, 1000.0))
+    ranking: str = param(BOTH, "what the score is: `both`, `graspness`, `log_likelihood` or `random`")
+    graspness_weight: float = param(10.0, "of graspness against log-likelihood in `both`", range=(0.0, 1000.0))
     filtered: int = param(400, "best grasps that the collision filter looks at", range=(1, 65536))
     apart: float = param(0.02, "two grasps nearer than this are one, see `ranking.distinct` [m]", range=(0.0, 1.0))
     completion: FieldConfig = field(default_factory=FieldConfig)
@@ -71,6 +76,52 @@ def from_environment(hand: HandModel) -> LearnedGenerator:
         raise GeneratorUnavailableError(str(error)) from error
 
 
+class Sampled:
+    """All N grasps that were sampled in one scene, in the order of their seeds; `LearnedGenerator.rank` chooses.
+
+    Attributes:
+        grasps: In world; their `score` is that of `both`.
+        drawn: How many were sampled: N, and those that are no numbers.
+    """
+
+    def __init__(self, grasps: GraspSet, drawn: int, space: SceneField, chance: NDArray[np.float64]) -> None:
+        self.grasps, self.drawn = grasps, drawn
+        self._space, self._chance = space, chance
+        self._told = np.zeros(len(grasps), dtype=bool)  # whose clearance is known: several rankings share it
+        self._clear = np.zeros(len(grasps), dtype=bool)
+
+    def score(self, ranking: str) -> NDArray[np.float64]:
+        """What each grasp (N,) counts in a ranking; higher is better.
+
+        Raises:
+            InvalidGenerateGoalError: There is no such ranking.
+        """
+        check_ranking(ranking)
+        return {
+            BOTH: self.grasps.score,
+            GRASPNESS: self.grasps.graspness,
+            LOG_LIKELIHOOD: self.grasps.log_likelihood,
+            RANDOM: self._chance,
+        }[ranking]
+
+    def clear(self, rows: NDArray[np.intp], clearance: HandClearance) -> NDArray[np.bool_]:
+        """Which of these grasps are clear of support and neighbours on the whole way."""
+        unknown = rows[~self._told[rows]]
+        if len(unknown):
+            asked = self.grasps[unknown]
+            self._clear[unknown] = clearance.approach_is_clear(
+                self._space, asked.world_T_palm, asked.pregrasp, asked.grasp
+            )
+            self._told[unknown] = True
+        return self._clear[rows]
+
+
+def check_ranking(ranking: str) -> None:
+    """Raise InvalidGenerateGoalError unless it is one of `RANKINGS`."""
+    if ranking not in RANKINGS:
+        raise InvalidGenerateGoalError(f"There is no ranking {ranking!r}. Rankings: {', '.join(RANKINGS)}.")
+
+
 class LearnedGenerator:
     """See the module. Implements `GraspGenerator`.
 
@@ -78,11 +129,15 @@ class LearnedGenerator:
         hand: The hand that the network was trained for.
         network: In evaluation mode; later changes of it have no effect on the backbone.
         config: None: the defaults.
+
+    Raises:
+        InvalidGenerateGoalError: There is no such ranking.
     """
 
     def __init__(self, hand: HandModel, network: GraspNetwork, config: LearnedConfig | None = None) -> None:
         self._hand, self._network = hand, network
         self._config = config = config or LearnedConfig()
+        check_ranking(config.ranking)
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self._backbone = FoldedResUNet14(network.backbone, network.graspable, dtype)
         self._clearance = HandClearance(hand, config.clearance)
@@ -99,8 +154,57 @@ class LearnedGenerator:
         """See `GraspGenerator.generate`."""
         if max_grasps < 1:
             raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
-        config, rng = self._config, np.random.default_rng(seed)
         watch = StageWatch(progress, cancelled)
+        sampled = self._sampled(scene, seed, watch, self._config.sampler)
+        watch.enter(Stage.FILTER)
+        kept = self._kept(sampled, self._config.ranking)
+        watch.enter(Stage.RANK)
+        best = self._best(sampled, kept, self._config.ranking, max_grasps)
+        watch.finish()
+        return Generation(best, sampled.drawn, watch.milliseconds)
+
+    def sample(self, scene: SceneCloud, seed: int, sampler: str = "") -> Sampled:
+        """All grasps, neither filtered nor ranked. The same scene and seed give the same seeds and the same noise.
+
+        Args:
+            scene: What the camera sees.
+            seed: Of every random choice.
+            sampler: Name in `FLOW_PRESETS`; empty: the configured one.
+
+        Raises:
+            GenerateError: Bad cloud, or nothing to grasp.
+        """
+        return self._sampled(scene, seed, StageWatch(_no_progress, _never_cancelled), sampler or self._config.sampler)
+
+    def rank(self, sampled: Sampled, max_grasps: int, ranking: str = "") -> GraspSet:
+        """The best of the sampled grasps that are clear and apart, as `generate` gives them.
+
+        Args:
+            sampled: From `sample`; the same may be ranked several times.
+            max_grasps: At most this many.
+            ranking: One of `RANKINGS`; empty: the configured one.
+
+        Raises:
+            NoGraspsError: None is clear.
+            InvalidGenerateGoalError: There is no such ranking.
+        """
+        ranking = ranking or self._config.ranking
+        return self._best(sampled, self._kept(sampled, ranking), ranking, max_grasps)
+
+    def graspness(self, scene: SceneCloud, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Middles of the voxels that the network sees (V, 3) [m], world, and their predicted graspness (V,).
+
+        Raises:
+            GenerateError: Bad cloud, or nothing to grasp.
+        """
+        world_p = scene.world_points()
+        _, clusters = segment(world_p, self._config.completion, scene.area)
+        voxels, _ = self._seen(world_p, clusters, scene.world_T_camera, np.random.default_rng(seed))
+        values = VoxelScores.of(self._backbone(voxels).scores).masked()
+        return apply(scene.world_T_camera, voxels.centres().double().numpy()), values.double().numpy()
+
+    def _sampled(self, scene: SceneCloud, seed: int, watch: StageWatch, sampler: str) -> Sampled:
+        config, rng = self._config, np.random.default_rng(seed)
         watch.enter(Stage.PREPARE)
         world_p = scene.world_points()
         thinned, clusters = segment(world_p, config.completion, scene.area)
@@ -111,19 +215,25 @@ class LearnedGenerator:
         graspness = VoxelScores.of(outputs.scores).masked()
         seeds = self._seeds(graspness, voxels, targets, rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        proposed = self._network.head.propose(outputs.features(seeds), generator, config.sampler)
+        proposed = self._network.head.propose(outputs.features(seeds), generator, sampler)
         watch.check()
         found = self._grasps(proposed, graspness[seeds], voxels.centres()[seeds], scene.world_T_camera)
-        watch.enter(Stage.FILTER)
-        found = found[np.argsort(-found.score, kind="stable")[: config.filtered]]
-        if len(found):
-            found = found[self._clearance.approach_is_clear(space, found.world_T_palm, found.pregrasp, found.grasp)]
-        if not len(found):
-            raise NoGraspsError(f"None of the {len(seeds)} sampled grasps is clear of the support and of neighbours.")
-        watch.enter(Stage.RANK)
-        best = found[distinct(found.world_T_palm, found.score, max_grasps, config.apart)]
-        watch.finish()
-        return Generation(best, len(seeds), watch.milliseconds)
+        return Sampled(found, len(seeds), space, rng.random(len(found)))
+
+    def _kept(self, sampled: Sampled, ranking: str) -> NDArray[np.intp]:
+        """Rows of the best grasps that are clear."""
+        best = np.argsort(-sampled.score(ranking), kind="stable")[: self._config.filtered]
+        kept = best[sampled.clear(best, self._clearance)] if len(best) else best
+        if not len(kept):
+            raise NoGraspsError(
+                f"None of the {sampled.drawn} sampled grasps is clear of the support and of neighbours."
+            )
+        return kept
+
+    def _best(self, sampled: Sampled, kept: NDArray[np.intp], ranking: str, max_grasps: int) -> GraspSet:
+        score = sampled.score(ranking)[kept]
+        found = replace(sampled.grasps[kept], score=score)
+        return found[distinct(found.world_T_palm, score, max_grasps, self._config.apart)]
 
     def _seen(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,14 @@ from dexgrasp_planner.generators import (
     GenerateError,
     GenerationCancelledError,
     GeneratorUnavailableError,
+    InvalidGenerateGoalError,
     NoGraspsError,
     NoObjectsError,
     SceneCloud,
     Stage,
 )
 from dexgrasp_planner.heuristic import HeuristicGenerator
-from dexgrasp_planner.learned import LearnedConfig, LearnedGenerator, farthest_points
+from dexgrasp_planner.learned import RANKINGS, LearnedConfig, LearnedGenerator, farthest_points
 from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Grasps, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from torch import Tensor
@@ -115,6 +117,43 @@ def test_the_same_seed_gives_the_same_grasps(network: GraspNetwork, heuristic, s
     first, again, other = (generator.generate(scene, 5, seed).grasps.seed_point for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert first.shape != other.shape or not np.array_equal(first, other)
+
+
+def test_rankings_share_the_samples_and_differ_in_their_order(
+    network: GraspNetwork, heuristic, scene: SceneCloud
+) -> None:
+    generator = known(network, heuristic, off=0.05)
+    sampled = generator.sample(scene, 4)
+    everything = generator.generate(scene, 64, 4).grasps
+    ranked = {ranking: generator.rank(sampled, 64, ranking) for ranking in RANKINGS}
+    np.testing.assert_array_equal(ranked["both"].world_T_palm, everything.world_T_palm)
+    np.testing.assert_array_equal(ranked["both"].score, everything.score)
+    for grasps in ranked.values():
+        assert (np.diff(grasps.score) <= 0.0).all()
+        assert {tuple(p) for p in grasps.seed_point} <= {tuple(p) for p in sampled.grasps.seed_point}
+    np.testing.assert_array_equal(ranked["log_likelihood"].score, ranked["log_likelihood"].log_likelihood)
+    np.testing.assert_array_equal(ranked["graspness"].score, ranked["graspness"].graspness)
+    assert (np.diff(ranked["random"].log_likelihood) > 0.0).any()
+    np.testing.assert_array_equal(
+        ranked["random"].score, generator.rank(generator.sample(scene, 4), 64, "random").score
+    )
+    config = replace(CONFIG, ranking="random")
+    np.testing.assert_array_equal(
+        LearnedGenerator(HAND, network, config).generate(scene, 64, 4).grasps.score, ranked["random"].score
+    )
+
+
+def test_an_unknown_ranking_is_said(network: GraspNetwork) -> None:
+    with pytest.raises(InvalidGenerateGoalError, match="both, graspness"):
+        LearnedGenerator(HAND, network, replace(CONFIG, ranking="best"))
+
+
+def test_graspness_is_told_where_voxels_are(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
+    points, values = known(network, heuristic).graspness(scene, 0)
+    np.testing.assert_allclose(values, 0.5, atol=1e-6)
+    radius = np.linalg.norm(points[:, :2], axis=1)
+    assert len(points) == len(values) > 100
+    assert ((radius < 0.1) & (points[:, 2] < 0.13) & (points[:, 2] > -0.03)).all()
 
 
 def test_grasps_through_the_table_are_no_grasps(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
