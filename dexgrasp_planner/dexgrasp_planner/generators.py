@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from dexgrasp_description import GraspSet
 from dexgrasp_planner.errors import PlannerError
 
+FARTHEST = 10.0  # no camera above a table measures more along an axis [m]
+
 
 class GenerateError(PlannerError):
     """No grasps were generated. Codes are those of GenerateGrasp.action."""
@@ -53,7 +55,7 @@ class EmptyCloudError(GenerateError):
 
 
 class InvalidCloudError(GenerateError):
-    """The cloud has points, but no finite xyz."""
+    """The cloud has points, but no xyz that could be a measurement."""
 
     code: ClassVar[int] = 105
 
@@ -96,9 +98,10 @@ class SceneCloud:
     """One view of a scene.
 
     Attributes:
-        points: array (N, 3) [m], camera frame; rows that are not finite count as missing.
+        points: array (N, 3) [m], camera frame; rows that are not finite, or not within `FARTHEST` along every axis,
+            count as missing.
         world_T_camera: array (4, 4); the support plane is z = 0 of `world`, its normal is up.
-        area: Where objects may be taken from, `(x0, x1, y0, y1)` in world [m]; None: wherever points are.
+        area: Where objects may be taken from, `(x0, x1, y0, y1)` in world [m]; None: wherever most points are.
     """
 
     points: NDArray[np.floating]
@@ -106,23 +109,27 @@ class SceneCloud:
     area: tuple[float, float, float, float] | None = None
 
     def world_points(self) -> NDArray[np.float32]:
-        """The finite points (M, 3), float32 [m], in world.
+        """The points that are not missing (M, 3), float32 [m], in world.
 
         Raises:
             EmptyCloudError: The cloud has no points.
-            InvalidCloudError: Not an (N, 3) array, or no point is finite.
+            InvalidCloudError: Not an (N, 3) array of real numbers, or every point is missing.
         """
-        points = np.asarray(self.points)
+        try:
+            points = np.asarray(self.points)
+        except ValueError as error:
+            raise InvalidCloudError(f"A cloud is an array of shape (N, 3); got rows that differ: {error}") from error
         if points.size == 0:
             raise EmptyCloudError("The cloud has no points. Send one with at least the objects and the table in view.")
-        if points.ndim != 2 or points.shape[1] != 3:
-            raise InvalidCloudError(f"A cloud is an array of shape (N, 3); got {points.shape}.")
-        finite = points[np.isfinite(points).all(axis=1)]
-        if not len(finite):
+        if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
+            raise InvalidCloudError(f"A cloud is numbers [m] of shape (N, 3); got {points.dtype}, {points.shape}.")
+        seen = points[((points > -FARTHEST) & (points < FARTHEST)).all(axis=1)]  # false where it is not finite
+        if not len(seen):
             raise InvalidCloudError(
-                f"None of the {len(points)} points is finite: the depth image holds no measurement."
+                f"None of the {len(points)} points is finite and within {FARTHEST:.0f} m: the depth image holds no "
+                "measurement, or the cloud is not in metres."
             )
-        return apply(self.world_T_camera, finite.astype(np.float32))
+        return apply(self.world_T_camera, seen.astype(np.float32))
 
 
 @dataclass(frozen=True)

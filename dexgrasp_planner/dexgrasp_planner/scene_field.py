@@ -16,6 +16,7 @@ from dexgrasp_planner.generators import NoObjectsError
 
 # A place below what is seen belongs to it rather than to what is seen beside it: height counts less.
 _OWNING = np.array([1.0, 1.0, 0.3])
+_WINDOW = 0.5  # half the edge of what is looked at where nobody says where objects are [m]
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,16 @@ def segment(
     Args:
         points: array (N, 3), float32 [m], world.
         config: Sizes.
-        area: Where targets may be, `(x0, x1, y0, y1)` in world [m]; None: anywhere.
+        area: Where targets may be, `(x0, x1, y0, y1)` in world [m]; None: within `_WINDOW` of the middle of the points.
 
     Raises:
         NoObjectsError: Nothing that could be a target stands above the support.
     """
     above = points[(points[:, 2] > config.table_height) & (points[:, 2] < config.ceiling)]
-    if area is not None:
+    if area is None:
+        middle = np.median(above[:, :2], axis=0) if len(above) else np.zeros(2)
+        above = above[(np.abs(above[:, :2] - middle) < _WINDOW).all(axis=1)]
+    else:
         x0, x1, y0, y1 = area
         reach = 0.15  # what stands farther away is in the way of no grasp inside the area
         near = (above[:, 0] > x0 - reach) & (above[:, 0] < x1 + reach) & (above[:, 1] > y0 - reach)
@@ -151,16 +155,11 @@ def segment(
     shape = cells.max(axis=0) + 1
     _, first = np.unique((cells[:, 0] * shape[1] + cells[:, 1]) * shape[2] + cells[:, 2], return_index=True)
     thin = above[first]
-    lonely = cKDTree(thin).query(thin, k=min(5, len(thin)))[0][:, -1] > 4 * config.voxel
+    lonely = cKDTree(thin).query(thin, k=[min(5, len(thin))])[0][:, 0] > 4 * config.voxel
     thin = thin[~lonely]
     inner = _inside_support(thin, points, config)
     clusters = [Cluster(thin[~inner], False)] if (~inner).any() else []
-    thin = thin[inner]
-    labels = _connected(thin, config.link)
-    for label in range(labels.max(initial=-1) + 1):
-        members = thin[labels == label]
-        if len(members) < config.min_points:
-            continue
+    for members in _connected(thin[inner], config):
         extent = np.ptp(members[:, :2], axis=0).max()
         centre = members[:, :2].mean(axis=0)
         inside = area is None or (area[0] <= centre[0] <= area[1] and area[2] <= centre[1] <= area[3])
@@ -190,15 +189,20 @@ def _inside_support(thin: NDArray[np.float32], points: NDArray[np.float32], conf
     pieces, _ = ndimage.label(ndimage.binary_closing(np.pad(counts > 1, 2), iterations=2)[2:-2, 2:-2])
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    floor = np.argwhere(pieces == sizes.argmax()) * grid + 0.5 * grid + plane.min(axis=0)
-    if not sizes.any() or len(floor) < 3 or np.linalg.matrix_rank(floor - floor.mean(axis=0)) < 2:
+    floor = np.argwhere(pieces == sizes.argmax())
+    if not sizes.any() or np.linalg.matrix_rank(floor - floor[0]) < 2:  # in whole cells: a line is one exactly
         return np.ones(len(thin), dtype=bool)
-    sides = ConvexHull(floor).equations
+    sides = ConvexHull(floor * grid + 0.5 * grid + plane.min(axis=0)).equations
     return (thin[:, :2] @ sides[:, :2].T + sides[:, 2] < -config.wall).all(axis=1)
 
 
-def _connected(points: NDArray[np.float32], link: float) -> NDArray[np.intp]:
-    """Label (N,) of the connected component of each point, joined where nearer than `link` [m]."""
-    pairs = cKDTree(points).query_pairs(link, output_type="ndarray")
+def _connected(points: NDArray[np.float32], config: FieldConfig) -> list[NDArray[np.float32]]:
+    """The points (N, 3) in pieces of at least `config.min_points`, joined where nearer than `config.link`."""
+    if not len(points):
+        return []
+    pairs = cKDTree(points).query_pairs(config.link, output_type="ndarray")
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(points),) * 2)
-    return connected_components(graph, directed=False)[1]
+    labels = connected_components(graph, directed=False)[1]
+    order, sizes = np.argsort(labels, kind="stable"), np.bincount(labels)
+    pieces = np.split(points[order], np.cumsum(sizes)[:-1])
+    return [piece for piece in pieces if len(piece) >= config.min_points]
