@@ -50,7 +50,8 @@ def run_grasps(run: Run) -> bool:
     grasps.check(run.settings)
     filtering.check(run.settings)
     chunks = grasps.plan(run.dataset, run.settings)
-    fixed = {"seed": run.settings.seed, "attempts": dict(run.settings.grasps.attempts)}
+    wanted = run.settings.grasps
+    fixed = {"seed": run.settings.seed, "attempts": dict(wanted.attempts), "resting": dict(wanted.resting)}
     _do(run, "grasps", grasps.tasks(run.dataset, chunks, run.settings), fixed)
     # Where every task failed, planning again would plan the same.
     return any(run.dataset.candidates_path(*astuple(chunk)).is_file() for chunk in chunks)

@@ -45,6 +45,10 @@ class GraspSettings:
         default_factory=lambda: {"closing": 4000, "contact_field": 200, "force_closure": 128, "wrench_space": 128},
         metadata={"help": "initial poses of one task, by method"},
     )
+    resting: Mapping[str, float] = field(
+        default_factory=lambda: {"closing": 0.25, "contact_field": 0.75, "force_closure": 0.5, "wrench_space": 0.5},
+        metadata={"help": "share of a method's tasks that make grasps of the object at rest on a table"},
+    )
     most_chunks: int = param(40, "tasks of one method on one object after which no more is tried")
 
 

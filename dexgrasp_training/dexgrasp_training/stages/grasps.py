@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dexgrasp_description import load_hand
 from dexgrasp_training.assets import ObjectAsset
 from dexgrasp_training.dataset import Dataset
@@ -17,6 +19,7 @@ from dexgrasp_training.object_grasps import ObjectGrasps
 from dexgrasp_training.settings import Settings, seed_of
 from dexgrasp_training.stages.filter import read_tally
 from dexgrasp_training.synthesis.method import GRASP_METHODS, IMPORTED, GraspMethod
+from dexgrasp_training.synthesis.resting import Resting
 from dexgrasp_training.work import Task
 
 
@@ -72,25 +75,32 @@ def plan(dataset: Dataset, settings: Settings) -> list[Chunk]:
 
 def tasks(dataset: Dataset, chunks: list[Chunk], settings: Settings) -> list[Task]:
     """One task for each chunk whose candidates are not there yet."""
-    return [
-        Task(
-            f"{chunk.method} on {chunk.object}",
-            synthesise,
-            (str(dataset.root), chunk, settings.grasps.attempts[chunk.method], settings.seed),
-        )
-        for chunk in chunks
-        if not dataset.candidates_path(chunk.hand, chunk.object, chunk.method, chunk.number).is_file()
-    ]
+    wanted, tasks = settings.grasps, []
+    for chunk in chunks:
+        if not dataset.candidates_path(chunk.hand, chunk.object, chunk.method, chunk.number).is_file():
+            numbers = wanted.attempts[chunk.method], settings.seed, wanted.resting.get(chunk.method, 0.0)
+            tasks.append(Task(f"{chunk.method} on {chunk.object}", synthesise, (str(dataset.root), chunk, *numbers)))
+    return tasks
 
 
-def synthesise(root: str, chunk: Chunk, attempts: int, seed: int) -> dict[str, Any]:
-    """Make one chunk's candidates and write them."""
+def synthesise(root: str, chunk: Chunk, attempts: int, seed: int, share: float) -> dict[str, Any]:
+    """Make one chunk's candidates and write them.
+
+    Args:
+        share: Of the chunks, spread evenly over their numbers, those of the object at rest: of the candidates that
+            a hand can come to there at all, they keep the half that it can come to most often.
+    """
     dataset = Dataset(Path(root))
+    path = dataset.object_path(chunk.object)
+    at_rest = math.floor((chunk.number + 1) * share) > math.floor(chunk.number * share)
+    resting = _resting(path, chunk.hand) if at_rest else None
     candidates = method_of(chunk.hand, chunk.method).generate(
-        _asset(dataset.object_path(chunk.object)),
-        attempts,
-        seed_of(seed, chunk.object, chunk.method, chunk.number),
+        _asset(path), attempts, seed_of(seed, chunk.object, chunk.method, chunk.number), resting
     )
+    if resting:
+        usable = resting.usable(candidates.object_T_palm, candidates.pregrasp, candidates.grasp)
+        possible = usable[usable > 0.0]
+        candidates = candidates[usable >= np.median(possible)] if len(possible) else candidates[:0]
     # Best first would bias what is kept when a set is cut short; the order is that of the attempts.
     candidates.save(dataset.candidates_path(chunk.hand, chunk.object, chunk.method, chunk.number))
     return {"object": chunk.object, "method": chunk.method, "attempts": attempts, "candidates": len(candidates)}
@@ -106,6 +116,11 @@ def method_of(hand: str, method: str) -> GraspMethod:
 @lru_cache(maxsize=4)
 def _asset(path: Path) -> ObjectAsset:
     return ObjectAsset.load(path)
+
+
+@lru_cache(maxsize=4)
+def _resting(path: Path, hand: str) -> Resting:
+    return Resting(load_hand(hand), _asset(path))
 
 
 def _given(dataset: Dataset, hand: str, name: str) -> Counter[str]:

@@ -32,7 +32,8 @@ from dexgrasp_training.synthesis.fingers import Fingers, find_fingers, find_grip
 from dexgrasp_training.synthesis.hand_arrays import HandArrays, hand_arrays
 from dexgrasp_training.synthesis.kernels import link_poses, self_collides
 from dexgrasp_training.synthesis.method import Candidates
-from dexgrasp_training.synthesis.palm_poses import palm_starts
+from dexgrasp_training.synthesis.palm_poses import Starts, palm_starts
+from dexgrasp_training.synthesis.resting import DRAWS, Resting
 
 _OPPOSED = -0.8  # cosine between the two contact forces that oppose each other most, at most
 _DEEPEST = 8e-4  # overlap with the object at most [m]
@@ -83,11 +84,15 @@ class Closing:
         self._config = config or ClosingConfig()
         self._arrays, self._fingers, self._grips = hand_arrays(hand), find_fingers(hand), find_grips(hand)
 
-    def generate(self, asset: ObjectAsset, attempts: int, seed: int) -> Candidates:
+    def generate(self, asset: ObjectAsset, attempts: int, seed: int, resting: Resting | None = None) -> Candidates:
         """See `GraspMethod.generate`."""
         config, hand = self._config, self._hand
         rng = np.random.default_rng(seed)
-        starts = palm_starts(hand, self._fingers, self._grips, asset, attempts, config.straddle, rng)
+        drawn = DRAWS * attempts if resting else attempts
+        starts = palm_starts(hand, self._fingers, self._grips, asset, drawn, config.straddle, rng)
+        if resting:
+            rows = resting.preferred(starts.ends(), attempts, rng)
+            starts = Starts(*(array[rows] for array in starts))
         close = rng.random(attempts) < config.close
         gap = np.where(close, 1e-3, rng.uniform(1e-3, config.furthest, attempts))
         starts.room[close] += 0.08

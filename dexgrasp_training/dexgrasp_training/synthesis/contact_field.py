@@ -17,6 +17,7 @@ from dexgrasp_training.synthesis.contact_search import Rules, grasps_at, nothing
 from dexgrasp_training.synthesis.fingertip_contacts import FingeredHand, Solid
 from dexgrasp_training.synthesis.hand_arrays import hand_arrays
 from dexgrasp_training.synthesis.method import Candidates
+from dexgrasp_training.synthesis.resting import DRAWS, Resting
 from dexgrasp_training.synthesis.wrist_poses import wrist_poses
 
 SURFACE_POINTS = 2048
@@ -68,7 +69,7 @@ class ContactField:
             hand_arrays(hand), self._domains.chains, self._domains.fields, links, np.array(hand.home)
         )
 
-    def generate(self, asset: ObjectAsset, attempts: int, seed: int) -> Candidates:
+    def generate(self, asset: ObjectAsset, attempts: int, seed: int, resting: Resting | None = None) -> Candidates:
         """See `GraspMethod.generate`. An attempt is a wrist pose, which may have several grasps."""
         hand, config = self._hand, self._config
         rng = np.random.default_rng(seed)
@@ -76,7 +77,10 @@ class ContactField:
         kept = ~concave(points, normals)
         points, inward = points[kept], -normals[kept]
         shares = (config.mated, config.boxed, config.pinched)
-        poses = wrist_poses(hand, self._domains, points, inward, attempts, shares, rng)
+        drawn = DRAWS * attempts if resting else attempts
+        poses = wrist_poses(hand, self._domains, points, inward, drawn, shares, rng)
+        if resting:
+            poses = poses[resting.preferred(poses, attempts, rng)]
         solid = Solid(
             points,
             inward,

@@ -14,6 +14,7 @@ from dexgrasp_training.synthesis.descent import DescentConfig
 from dexgrasp_training.synthesis.energies import contact_wrenches, relaxed_force_closure, wrench_derivative
 from dexgrasp_training.synthesis.method import Candidates
 from dexgrasp_training.synthesis.optimising import Optimiser, OptimiserConfig
+from dexgrasp_training.synthesis.resting import Resting
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class ForceClosure:
         self._config = config or PRESETS["fast"]
         self._optimiser = Optimiser(hand, "force_closure", self._config.optimiser, lambda: self.energy)
 
-    def generate(self, asset: ObjectAsset, attempts: int, seed: int) -> Candidates:
+    def generate(self, asset: ObjectAsset, attempts: int, seed: int, resting: Resting | None = None) -> Candidates:
         """See `GraspMethod.generate`."""
-        return self._optimiser.generate(asset, attempts, seed)
+        return self._optimiser.generate(asset, attempts, seed, resting)
 
     def generate_batch(self, assets: Sequence[ObjectAsset], attempts: int, seeds: Sequence[int]) -> list[Candidates]:
         """See `Optimiser.generate_batch`."""

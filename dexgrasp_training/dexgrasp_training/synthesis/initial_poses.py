@@ -25,6 +25,7 @@ from dexgrasp_training.assets import ObjectAsset
 from dexgrasp_training.synthesis.fingers import find_fingers, find_grips
 from dexgrasp_training.synthesis.hand_arrays import HandArrays, hand_arrays
 from dexgrasp_training.synthesis.kernels import clearance, link_poses
+from dexgrasp_training.synthesis.resting import DRAWS, Resting
 
 Array = NDArray[np.float64]
 
@@ -64,14 +65,21 @@ class InitialPoses:
 
 
 def initial_poses(
-    hand: HandModel, asset: ObjectAsset, count: int, rng: np.random.Generator, config: PoseConfig
+    hand: HandModel,
+    asset: ObjectAsset,
+    count: int,
+    rng: np.random.Generator,
+    config: PoseConfig,
+    resting: Resting | None = None,
 ) -> InitialPoses:
     """Poses from antipodal pairs, and from the hull for the configured share and where there are no pairs.
+
+    See `GraspMethod.generate` for `resting`.
 
     Raises:
         SynthesisError: The hand has no fingers that face each other.
     """
-    drawn = config.draws * count
+    drawn = config.draws * count * (DRAWS if resting else 1)
     widest = float(find_grips(hand).width[-1]) - _thickness(hand) - _ROOM[0]
     pairs = antipodal_pairs(asset, widest, config.antipodal_angle, rng)
     wanted = drawn - int(round(config.hull_share * drawn)) if len(pairs[0]) else 0
@@ -79,6 +87,9 @@ def initial_poses(
     second = around_hull(hand, asset, drawn - wanted, rng, config)
     order = rng.permutation(drawn)
     object_T_palm, q = (np.concatenate(parts)[order] for parts in zip(first, second, strict=True))
+    if resting:
+        rows = resting.preferred(object_T_palm, config.draws * count, rng)
+        object_T_palm, q = object_T_palm[rows], q[rows]
     field = asset.field
     room = _clearances(hand_arrays(hand), object_T_palm, q, field.values, field.origin, field.spacing)
     kept = np.sort(np.argsort(-room, kind="stable")[:count])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dexgrasp_training.assets import ObjectAsset
 from dexgrasp_training.errors import SynthesisError
 from dexgrasp_training.storage import read_arrays, write_arrays
+from dexgrasp_training.synthesis.resting import Resting
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +83,16 @@ class Candidates:
 class GraspMethod(Protocol):
     """Makes grasps of one hand."""
 
-    def generate(self, asset: ObjectAsset, attempts: int, seed: int) -> Candidates:
+    def generate(self, asset: ObjectAsset, attempts: int, seed: int, resting: Resting | None = None) -> Candidates:
         """Try `attempts` initial poses on an object and return what passed the method's own filter.
 
         The same arguments give the same candidates.
+
+        Args:
+            asset: The object.
+            attempts: How many poses.
+            seed: Of every choice.
+            resting: Prefer poses that a hand can take while the object lies on a table; None: any around the object.
 
         Raises:
             SynthesisError: This method cannot work with the hand.

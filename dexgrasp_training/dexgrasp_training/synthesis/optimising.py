@@ -22,6 +22,7 @@ from dexgrasp_training.synthesis.hand_arrays import HandArrays, hand_arrays
 from dexgrasp_training.synthesis.initial_poses import PoseConfig, initial_poses
 from dexgrasp_training.synthesis.kernels import link_poses, penetration, self_collides
 from dexgrasp_training.synthesis.method import Candidates
+from dexgrasp_training.synthesis.resting import Resting
 
 BLOCK = 128  # poses of one object that are drawn together
 
@@ -71,15 +72,22 @@ class Optimiser:
         self._finishing = Finishing(self._descent.moving, config.finish)
         self._postures = PostureRules(hand)
 
-    def generate(self, asset: ObjectAsset, attempts: int, seed: int) -> Candidates:
+    def generate(self, asset: ObjectAsset, attempts: int, seed: int, resting: Resting | None = None) -> Candidates:
         """See `GraspMethod.generate`."""
-        return self.generate_batch([asset], attempts, [seed])[0]
+        return self.generate_batch([asset], attempts, [seed], [resting])[0]
 
-    def generate_batch(self, assets: Sequence[ObjectAsset], attempts: int, seeds: Sequence[int]) -> list[Candidates]:
+    def generate_batch(
+        self,
+        assets: Sequence[ObjectAsset],
+        attempts: int,
+        seeds: Sequence[int],
+        resting: Sequence[Resting | None] | None = None,
+    ) -> list[Candidates]:
         """Candidates of each of several objects, optimised side by side.
 
         Each object's are those that `generate` makes of it alone with its seed, but for rounding.
         """
+        resting = resting or [None] * len(assets)
         blocks = [
             _Block(asset, min(BLOCK, attempts - start), (seed, start // BLOCK))
             for asset, seed in enumerate(seeds)
@@ -89,14 +97,18 @@ class Optimiser:
         found: list[list[Candidates]] = [[] for _ in assets]
         for start in range(0, len(blocks), per_batch):
             some = blocks[start : start + per_batch]
-            for block, candidates in zip(some, self._optimised(assets, some), strict=True):
+            for block, candidates in zip(some, self._optimised(assets, some, resting), strict=True):
                 found[block.asset].append(candidates)
         return [self._joined(parts, attempts) for parts in found]
 
-    def _optimised(self, assets: Sequence[ObjectAsset], blocks: Sequence[_Block]) -> list[Candidates]:
+    def _optimised(
+        self, assets: Sequence[ObjectAsset], blocks: Sequence[_Block], resting: Sequence[Resting | None]
+    ) -> list[Candidates]:
         config, descent, moving = self._config, self._descent, self._descent.moving
         poses = [
-            initial_poses(self._hand, assets[b.asset], b.count, np.random.default_rng(b.seed), config.poses)
+            initial_poses(
+                self._hand, assets[b.asset], b.count, np.random.default_rng(b.seed), config.poses, resting[b.asset]
+            )
             for b in blocks
         ]
         used = sorted({block.asset for block in blocks})

@@ -31,14 +31,22 @@ class Starts(NamedTuple):
     Attributes:
         object_T_palm: array (N, 4, 4), clear of the object.
         approach: array (N, 3), unit: where the palm goes, object frame.
+        distance: array (N,), to where the palm or the grip meets the place that was aimed at [m].
         room: array (N,), how far it may go [m].
         posture: array (N, D), open, the opposing finger turned to face the others.
     """
 
     object_T_palm: NDArray[np.float64]
     approach: NDArray[np.float64]
+    distance: NDArray[np.float64]
     room: NDArray[np.float64]
     posture: NDArray[np.float64]
+
+    def ends(self) -> NDArray[np.float64]:
+        """`object_T_palm` (N, 4, 4) there."""
+        result = self.object_T_palm.copy()
+        result[:, :3, 3] += self.distance[:, None] * self.approach
+        return result
 
 
 def palm_starts(
@@ -89,7 +97,8 @@ def palm_starts(
     object_T_palm[:, :3, :3] = object_R_palm
     object_T_palm[:, :3, 3] = place - np.einsum("nij,nj->ni", object_R_palm, target) - back * approach
     posture = _open(hand, fingers, grips.posture[grip], rng)
-    return Starts(object_T_palm, approach, np.where(straddling, back, back + 0.05), posture)
+    room = np.where(straddling, back, back + 0.05)
+    return Starts(object_T_palm, approach, np.full(count, back), room, posture)
 
 
 def _grips_of_width(grips: Grips, width: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from dexgrasp_training.synthesis.energies import (
 )
 from dexgrasp_training.synthesis.method import Candidates
 from dexgrasp_training.synthesis.optimising import Optimiser, OptimiserConfig
+from dexgrasp_training.synthesis.resting import Resting
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ class WrenchSpace:
         self._config = config or PRESETS["fast"]
         self._optimiser = Optimiser(hand, "wrench_space", self._config.optimiser, lambda: WrenchEnergy(self._config))
 
-    def generate(self, asset: ObjectAsset, attempts: int, seed: int) -> Candidates:
+    def generate(self, asset: ObjectAsset, attempts: int, seed: int, resting: Resting | None = None) -> Candidates:
         """See `GraspMethod.generate`."""
-        return self._optimiser.generate(asset, attempts, seed)
+        return self._optimiser.generate(asset, attempts, seed, resting)
 
     def generate_batch(self, assets: Sequence[ObjectAsset], attempts: int, seeds: Sequence[int]) -> list[Candidates]:
         """See `Optimiser.generate_batch`."""
