@@ -45,8 +45,12 @@ class SparseLayers(Protocol):
         """Sparse features of the backend from a tensor (V, C) in the order of the voxels."""
         ...
 
+    def ones(self, channels: int, voxels: Voxels, like: Tensor) -> Any:
+        """Sparse features that are all 1, of the type and on the device of `like`."""
+        ...
+
     def dense(self, x: Any, like: Any) -> Tensor:
-        """A tensor (V, C) in the order of the voxels; `like` is what `sparse` returned for them."""
+        """A tensor (V, C) in the order of the voxels; `like` is what `sparse` or `ones` returned for them."""
         ...
 
 

@@ -43,5 +43,8 @@ class MinkowskiLayers:
     def sparse(self, rows: Tensor, voxels: Voxels) -> Any:
         return MinkowskiEngine.SparseTensor(features=rows, coordinates=voxels.coordinates.to(rows.device, torch.int32))
 
+    def ones(self, channels: int, voxels: Voxels, like: Tensor) -> Any:
+        return self.sparse(like.new_ones((len(voxels), channels)), voxels)
+
     def dense(self, x: Any, like: Any) -> Tensor:
         return x.F[like.inverse_mapping.long()]  # it may order the voxels otherwise

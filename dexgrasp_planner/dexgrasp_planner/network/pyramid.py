@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dexgrasp_planner.network.tiles import TiledMap, Tiles
+
 DENSE_CELLS = 1 << 24  # largest bounding box [cells] that is looked up in a table, of 4 bytes a cell
 
 
@@ -64,6 +66,7 @@ class CoordinatePyramid:
         self._children: dict[int, tuple[Tensor, Tensor]] = {}
         self._tables: dict[tuple[int, int], Tensor] = {}
         self._maps: dict[tuple[int, int], KernelMap] = {}
+        self._tiled: dict[tuple[int, int], TiledMap] = {}
 
     def rows(self, stride: int) -> int:
         """Number of voxels at that stride."""
@@ -128,6 +131,32 @@ class CoordinatePyramid:
             counts = tuple(children.bincount(minlength=8).tolist())
             self._maps[key] = KernelMap(order, parents[order], counts, len(parents), self.rows(2 * stride))
         return self._maps[key]
+
+    def occupancy(self, stride: int, kernel_size: int) -> Tensor:
+        """Which cells under a centred kernel hold a voxel: (V, k^3), bool."""
+        return (self.neighbours(stride, kernel_size) >= 0).T
+
+    def centred_tiles(self, stride: int, kernel_size: int) -> TiledMap:
+        """The map of `centred`, in tiles."""
+        key = stride, kernel_size
+        if key not in self._tiled:
+            table = self.neighbours(stride, kernel_size)
+            tiles = Tiles.of(table, table.shape[1])
+            self._tiled[key] = TiledMap(tiles, tiles.mirrored(len(table)))
+        return self._tiled[key]
+
+    def down_tiles(self, stride: int) -> TiledMap:
+        """The map of `down`, in tiles."""
+        key = stride, 2
+        if key not in self._tiled:
+            parents, children = self.children(stride)
+            fine = torch.arange(len(parents), device=parents.device)
+            below = parents.new_full((8, self.rows(2 * stride)), -1)
+            below[children, parents] = fine
+            above = parents.new_full((8, len(parents)), -1)
+            above[children, fine] = parents
+            self._tiled[key] = TiledMap(Tiles.of(below, len(parents)), Tiles.of(above, below.shape[1]))
+        return self._tiled[key]
 
 
 class _Box:

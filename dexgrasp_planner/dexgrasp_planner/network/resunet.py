@@ -99,10 +99,17 @@ class ResUNet14(nn.Module):
 
     def forward(self, voxels: Voxels) -> Tensor:
         """Feature vectors (V, out_channels) of the voxels, in their order and in the type of the parameters."""
+        given, x = self._decoded(voxels)
+        return self._layers.dense(self.final(x), given)
+
+    def hidden(self, voxels: Voxels) -> Tensor:
+        """What the last layer, a matrix and a bias, takes: (V, W), in the order of the voxels."""
+        given, x = self._decoded(voxels)
+        return self._layers.dense(x, given)
+
+    def _decoded(self, voxels: Voxels) -> tuple[Any, Any]:
         layers = self._layers
-        kernel = next(self.parameters())
-        ones = torch.ones((len(voxels), self.config.in_channels), dtype=kernel.dtype, device=kernel.device)
-        given = layers.sparse(ones, voxels)
+        given = layers.ones(self.config.in_channels, voxels, like=next(self.parameters()))
         skips = [layers.relu(self.bn0(self.conv0p1s1(given)))]
         for stage in range(1, STAGES + 1):
             x = self._normed(skips[-1], f"conv{stage}p{2 ** (stage - 1)}s2", f"bn{stage}")
@@ -111,7 +118,7 @@ class ResUNet14(nn.Module):
         for stage in range(STAGES, 2 * STAGES):
             x = self._normed(x, f"convtr{stage}p{2 ** (2 * STAGES - stage)}s2", f"bntr{stage}")
             x = self.get_submodule(f"block{stage + 1}")(layers.concatenate(x, skips.pop()))
-        return layers.dense(self.final(x), given)
+        return given, x
 
     def _normed(self, x: Any, convolution: str, norm: str) -> Any:
         return self._layers.relu(self.get_submodule(norm)(self.get_submodule(convolution)(x)))

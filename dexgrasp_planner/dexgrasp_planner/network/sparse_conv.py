@@ -2,6 +2,9 @@
 
 Convolution: `out[u] = sum_i x[u + offset_i] W_i + b` over the voxels that exist; no element is flipped. The transposed
 one has the same pairs with the ends exchanged. Kernels are (k^3, in, out), that of a 1^3 convolution is (in, out).
+
+Under `torch.autocast`, products are in its type, and so are the features between layers; sums of products, gradients of
+kernels and the statistics of batch norms stay float32. On a CPU, products come in the shapes of `tiles`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dexgrasp_planner.network.pyramid import CoordinatePyramid, KernelMap
+from dexgrasp_planner.network.tiled_conv import convolve_tiles, multiply
 from dexgrasp_planner.network.voxels import Voxels
 
 
@@ -24,11 +28,13 @@ class SparseFeatures:
         rows: tensor (V, C), any float type.
         stride: Of the voxels.
         pyramid: Where the voxels and their kernel maps are.
+        ones: Whether all features are 1: a convolution then needs to know only which voxels there are.
     """
 
     rows: Tensor
     stride: int
     pyramid: CoordinatePyramid
+    ones: bool = False
 
     def with_rows(self, rows: Tensor) -> SparseFeatures:
         """Other features of the same voxels."""
@@ -63,14 +69,18 @@ class SparseConvolution(nn.Module):
 
     def forward(self, x: SparseFeatures) -> SparseFeatures:
         """Features (V', out) at the input's stride times this one's."""
+        given = _in_autocast(x.rows)
         if self.kernel_size == 1:
-            rows = x.rows @ self.kernel
-        elif self.stride == 1:
-            rows = convolve(x.rows, self.kernel, x.pyramid.centred(x.stride, self.kernel_size))
+            rows = _matrix(given, self.kernel)
+        elif self.stride == 2:
+            rows = _across(given, self.kernel, x.pyramid, x.stride, up=False)
+        elif x.ones:
+            occupied = x.pyramid.occupancy(x.stride, self.kernel_size).to(given.dtype)
+            rows = _matrix(occupied, self.kernel.sum(dim=1))
         else:
-            rows = convolve(x.rows, self.kernel, x.pyramid.down(x.stride))
+            rows = _centred(given, self.kernel, x.pyramid, x.stride, self.kernel_size)
         if self.bias is not None:
-            rows = rows + self.bias
+            rows = rows + self.bias.to(rows.dtype)
         return SparseFeatures(rows, x.stride * self.stride, x.pyramid)
 
 
@@ -90,7 +100,7 @@ class SparseTransposedConvolution(nn.Module):
     def forward(self, x: SparseFeatures) -> SparseFeatures:
         """Features (V', out) at half the input's stride."""
         stride = x.stride // 2
-        return SparseFeatures(convolve(x.rows, self.kernel, x.pyramid.down(stride).reversed), stride, x.pyramid)
+        return SparseFeatures(_across(_in_autocast(x.rows), self.kernel, x.pyramid, stride, up=True), stride, x.pyramid)
 
 
 class SparseBatchNorm(nn.Module):
@@ -120,7 +130,7 @@ class TorchLayers:
         return SparseBatchNorm(channels)
 
     def relu(self, x: SparseFeatures) -> SparseFeatures:
-        return x.with_rows(torch.relu(x.rows))
+        return x.with_rows(torch.relu_(x.rows))  # what comes before it keeps its own inputs only
 
     def concatenate(self, first: SparseFeatures, second: SparseFeatures) -> SparseFeatures:
         return first.with_rows(torch.cat((first.rows, second.rows), dim=1))
@@ -128,8 +138,35 @@ class TorchLayers:
     def sparse(self, rows: Tensor, voxels: Voxels) -> SparseFeatures:
         return SparseFeatures(rows, 1, voxels.pyramid)
 
+    def ones(self, channels: int, voxels: Voxels, like: Tensor) -> SparseFeatures:
+        return SparseFeatures(like.new_ones((len(voxels), channels)), 1, voxels.pyramid, ones=True)
+
     def dense(self, x: SparseFeatures, like: SparseFeatures) -> Tensor:
         return x.rows
+
+
+def _in_autocast(rows: Tensor) -> Tensor:
+    device = rows.device.type
+    return rows.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else rows
+
+
+def _matrix(rows: Tensor, matrix: Tensor) -> Tensor:
+    return rows @ matrix.to(rows.dtype) if rows.is_cuda else multiply(rows, matrix)
+
+
+def _centred(rows: Tensor, kernel: Tensor, pyramid: CoordinatePyramid, stride: int, size: int) -> Tensor:
+    if rows.is_cuda:
+        return convolve(rows, kernel, pyramid.centred(stride, size))
+    return convolve_tiles(rows, kernel, pyramid.centred_tiles(stride, size))
+
+
+def _across(rows: Tensor, kernel: Tensor, pyramid: CoordinatePyramid, stride: int, *, up: bool) -> Tensor:
+    """From `stride` to twice the stride, or back up."""
+    if rows.is_cuda:
+        pairs = pyramid.down(stride)
+        return convolve(rows, kernel, pairs.reversed if up else pairs)
+    tiles = pyramid.down_tiles(stride)
+    return convolve_tiles(rows, kernel, tiles.reversed if up else tiles)
 
 
 def convolve(rows: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
@@ -151,6 +188,7 @@ class _Convolve(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
+        kernel = kernel.to(rows.dtype)
         ctx.save_for_backward(rows, kernel)
         ctx.kernel_map = kernel_map
         return _sum_of_products(rows, kernel, kernel_map)
@@ -163,20 +201,22 @@ class _Convolve(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_rows = _sum_of_products(gradient, kernel.transpose(1, 2), ctx.kernel_map.reversed)
         if ctx.needs_input_grad[1]:
-            of_kernel = torch.zeros_like(kernel)
+            of_kernel = torch.zeros(kernel.shape, dtype=_exact(kernel.dtype), device=kernel.device)
             for element, inputs, outputs in ctx.kernel_map.elements():
                 of_kernel[element] = rows.index_select(0, inputs).T @ gradient.index_select(0, outputs)
         return of_rows, of_kernel, None
 
 
 def _sum_of_products(rows: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
-    half = rows.dtype in (torch.float16, torch.bfloat16)
-    total = torch.zeros(
-        (kernel_map.output_rows, kernel.shape[2]), dtype=torch.float32 if half else rows.dtype, device=rows.device
-    )
+    total = torch.zeros((kernel_map.output_rows, kernel.shape[2]), dtype=_exact(rows.dtype), device=rows.device)
     for element, inputs, outputs in kernel_map.elements():
         total.index_add_(0, outputs, (rows.index_select(0, inputs) @ kernel[element]).to(total.dtype))
     return total.to(rows.dtype)
+
+
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    """The type in which sums of that type's numbers are kept."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def _uniform(layer: nn.Module, fan: int) -> None:

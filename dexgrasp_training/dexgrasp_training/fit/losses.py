@@ -63,13 +63,12 @@ def collate(samples: Sequence[ViewSample], voxel_size: float, device: torch.devi
 
 def losses(network: GraspNetwork, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
     """Every term, unweighted, and their weighted sum under `total`."""
-    features, scores = network(batch.voxels)
+    condition, scores = network.conditioned(batch.voxels, batch.seeds)
     rows = batch.voxels.voxel_of_point
     on_object = batch.is_object.bool()
     terms = {
-        "object": cross_entropy(scores.object[rows].float(), batch.is_object),
-        "graspness": smooth_l1_loss(scores.graspness[rows][on_object].float(), batch.graspness[on_object]),
+        "object": cross_entropy(scores.object.index_select(0, rows), batch.is_object),
+        "graspness": smooth_l1_loss(scores.graspness.index_select(0, rows[on_object]), batch.graspness[on_object]),
     }
-    condition = network.condition(features, batch.voxels, batch.seeds).float()
     terms |= network.head.losses(condition, batch.grasps, generator)
     return terms | {"total": torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()}
