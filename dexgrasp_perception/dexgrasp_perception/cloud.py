@@ -58,8 +58,8 @@ def object_box(
     Raises:
         DepthError: No valid point carries a label.
     """
-    points = _in_table_frame(cloud, table_T_camera)[labels.ravel() > 0]
-    points = points[np.isfinite(points).all(axis=1)]
+    marked = cloud.reshape(-1, 3)[labels.ravel() > 0]
+    points = _in_table_frame(marked[np.isfinite(marked[:, 2])], table_T_camera)
     if len(points) == 0:
         raise DepthError("No valid pixel carries an object label; the box around the objects is empty.")
     return points.min(axis=0), points.max(axis=0)
@@ -80,8 +80,8 @@ def workspace_mask(
     """
     points = _in_table_frame(cloud, table_T_camera)
     lower_, upper_ = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
-    inside = ((points > lower_ - margin) & (points < upper_ + margin)).all(axis=1)
-    return np.reshape(inside, cloud.shape[:-1])
+    within = (points > lower_ - margin) & (points < upper_ + margin)
+    return np.reshape(within[:, 0] & within[:, 1] & within[:, 2], cloud.shape[:-1])
 
 
 def sample(
@@ -104,8 +104,11 @@ def valid_points(cloud: NDArray[np.floating]) -> NDArray[np.floating]:
     return points[np.isfinite(points).all(axis=1)]
 
 
-def _in_table_frame(cloud: NDArray[np.floating], table_T_camera: NDArray[np.float64]) -> NDArray[np.float64]:
-    # The homogeneous einsum of the public code: a product with R plus t differs in the last bit.
+def _in_table_frame(cloud: NDArray[np.floating], table_T_camera: NDArray[np.float64]) -> NDArray[np.floating]:
     flat = cloud.reshape(-1, 3)
+    if flat.dtype == np.float32:
+        table_T_camera_ = table_T_camera.astype(np.float32)
+        return flat @ table_T_camera_[:3, :3].T + table_T_camera_[:3, 3]
+    # The homogeneous einsum of the public code: a product with R plus t differs in the last bit.
     homogeneous = np.concatenate([flat, np.ones((len(flat), 1))], axis=1, dtype=np.float64)
     return np.einsum("ab,nb->na", table_T_camera, homogeneous)[:, :3]

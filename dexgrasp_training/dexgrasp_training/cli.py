@@ -86,7 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "folder", type=Path, metavar="run", help="folder of the run: state, log, and the checkpoint at the end"
     )
+    fit.add_argument("--settings", default="small", help="training preset (small, paper) or YAML file")
     fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in network.backbone=paper")
+    fit.add_argument(
+        "--from", dest="start", type=Path, metavar="DIR", help="checkpoint whose weights a new run begins with"
+    )
     fit.add_argument("--device", choices=("cpu", "cuda"), default="", help="by default the best there is")
     fit.set_defaults(run=_fit)
     checkpoint = commands.add_parser("import-checkpoint", help="a checkpoint that DexGraspNet 2.0 released, as ours")
@@ -214,9 +218,10 @@ def _report(options: argparse.Namespace, console: Console) -> None:
 
 
 def _fit(options: argparse.Namespace, console: Console) -> None:
-    from dexgrasp_training.fit.command import fit
+    from dexgrasp_training.fit.command import fit, load_fit_settings
 
-    checkpoint = fit(Dataset.open(options.dataset), options.folder, options.set, options.device, console)
+    settings = load_fit_settings(options.settings, options.set)
+    checkpoint = fit(Dataset.open(options.dataset), options.folder, settings, options.device, options.start, console)
     console.print(f"The checkpoint is {checkpoint}")
 
 

@@ -66,7 +66,7 @@ class Tiles:
             yield slice(number * HEIGHT, (number + 1) * HEIGHT), elements, inputs
 
     def mirrored(self, size: int) -> Tiles:
-        """The map of the transposed operation of a centred kernel of `size` elements: each changes with its opposite."""
+        """The map of the transposed operation of a centred kernel of `size` elements, in which opposite ones change."""
         return Tiles(self.order, self.place, tuple(size - 1 - chosen for chosen in self.elements), self.inputs)
 
 

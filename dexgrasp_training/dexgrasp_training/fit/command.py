@@ -1,14 +1,17 @@
-"""`dexgrasp-train fit`: settings, device, and what is shown while a network is trained."""
+"""`dexgrasp-train fit`: settings, device, processes, and what is shown while a network is trained."""
 
 from __future__ import annotations
 
-from collections import deque
+import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from dexgrasp_planner.checkpoints import Checkpoint
 from dexgrasp_planner.network.grasp_network import NetworkConfig
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,10 +20,12 @@ from dexgrasp_description import load_hand
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import SettingsError
 from dexgrasp_training.fit.fitting import Fit, FitConfig
+from dexgrasp_training.fit.log import NO_CURVES
+from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.fit.samples import SampleConfig, ViewSamples
-from dexgrasp_training.settings import build, with_changes
+from dexgrasp_training.settings import PRESETS, build, with_changes
 
-_SHOWN = 50  # iterations that the shown figures are means of
+FIT_PRESETS = PRESETS / "fit"
 
 
 @dataclass(frozen=True)
@@ -28,45 +33,86 @@ class FitSettings:
     """Everything that decides what a training run makes of a dataset."""
 
     hand: str = "leap_right"
-    network: NetworkConfig = NetworkConfig(backbone="small")
+    network: NetworkConfig = NetworkConfig()
     samples: SampleConfig = SampleConfig()
     fit: FitConfig = FitConfig()
 
 
-def fit(dataset: Dataset, folder: Path, changes: Sequence[str], device: str, console: Console) -> Path:
+def load_fit_settings(name: str | Path, changes: Sequence[str] = ()) -> FitSettings:
+    """A training preset by name, or a YAML file by path.
+
+    Args:
+        name: `small`, `paper`, or a path.
+        changes: `key=value` pairs that replace single settings: `network.backbone=paper`.
+
+    Raises:
+        SettingsError: No such preset or file, an unknown key, or a value of the wrong kind.
+    """
+    path = FIT_PRESETS / f"{name}.yaml"
+    if not path.is_file():
+        path = Path(name).expanduser()
+    if not path.is_file():
+        presets = ", ".join(sorted(file.stem for file in FIT_PRESETS.glob("*.yaml")))
+        raise SettingsError(f"{name!r} is neither a training preset ({presets}) nor a file.")
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not YAML: {error}") from error
+    settings: FitSettings = build(FitSettings, with_changes(content, changes), "settings")
+    return settings
+
+
+def fit(
+    dataset: Dataset, folder: Path, settings: FitSettings, device: str, start: Path | None, console: Console
+) -> Path:
     """Train a network, or go on with it; returns the folder of its checkpoint.
 
     Args:
-        changes: `key=value` pairs on `FitSettings`: `network.backbone=paper`.
         device: `cpu`, `cuda`, or empty for the best there is.
+        start: Folder of the checkpoint whose weights a new run begins with; None: random ones.
 
     Raises:
-        SettingsError: Unknown settings or device, or those of another run.
+        SettingsError: Another device than there is, or settings of another run.
         DatasetError: There is nothing to learn from, or the run's state is damaged.
+        CheckpointError: The checkpoint to begin with cannot be read, or is for another hand.
     """
-    settings: FitSettings = build(FitSettings, with_changes({}, changes), "settings")
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if chosen == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("There is no CUDA device here; leave --device out, or say --device cpu.")
+    chosen = _device(device)
+    processes = Processes.join(chosen)
     seed = settings.fit.seed
-    with console.status("Reading grasps and scenes"):
+    with console.status("Reading grasps and scenes") if processes.writes else nullcontext():
         train = ViewSamples(dataset, settings.hand, "train", seed, settings.samples)
         test = ViewSamples(dataset, settings.hand, "test", seed, settings.samples)
-    run = Fit(folder, load_hand(settings.hand), train, test, settings.network, settings.fit, torch.device(chosen))
+    first = Checkpoint.load(start) if start else None
+    hand = load_hand(settings.hand)
+    run = Fit(folder, hand, train, test, settings.network, settings.fit, chosen, first, processes)
+    if run.log is None:
+        run.run(lambda iteration, entry: None)
+        return folder / "checkpoint"
     console.print(f"{len(train)} views to learn from, {len(test)} to validate on; from iteration {run.iteration}")
+    if not run.log.has_curves:
+        console.print(NO_CURVES)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    recent: deque[dict[str, Any]] = deque(maxlen=_SHOWN)
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("", total=settings.fit.iterations, completed=run.iteration)
 
         def progress(iteration: int, entry: dict[str, Any]) -> None:
-            recent.append(entry)
-            loss = sum(one["losses"]["total"] for one in recent) / len(recent)
-            busy = sum(one["seconds"] for one in recent)
-            waiting = sum(one["waiting"] for one in recent)
+            assert run.log is not None
+            recent = run.log.recent
+            busy, waiting = (sum(one[name] for one in recent) for name in ("seconds", "waiting"))
             rate, idle = len(recent) / (busy + waiting), 100.0 * waiting / (busy + waiting)
-            text = f"loss {loss:.3f}, {rate:.2f} iterations/s, {idle:.0f} % waiting for data"
+            text = f"loss {run.log.losses()['total']:.3f}, {rate:.2f} iterations/s, {idle:.0f} % waiting for data"
+            if "gpu" in entry:
+                text += f", GPU {entry['gpu']:.0f} % busy"
             bar.update(task, completed=iteration, description=text)
 
         run.run(progress)
     return folder / "checkpoint"
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("There is no CUDA device here; leave --device out, or say --device cpu.")
+    if name != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")

@@ -1,12 +1,12 @@
 """Training: batches to weights, with everything that a run needs to go on exactly where it was stopped.
 
-What is random in an iteration is seeded by its number, so state is weights, averages, optimiser and that number.
+What is random in an iteration is seeded by the numbers of its samples, so state is weights, averages, optimiser and the
+iteration, and several processes that share a batch draw what one would.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -23,12 +23,13 @@ from torch.utils.data import DataLoader
 
 from dexgrasp_description import HandModel
 from dexgrasp_training.errors import DatasetError, SettingsError
+from dexgrasp_training.fit.log import Log
 from dexgrasp_training.fit.losses import collate, losses
+from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.fit.samples import ViewSample, ViewSamples
 from dexgrasp_training.settings import seed_of
 
 STATE = "state.pt"
-LOG = "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,18 @@ class FitConfig:
     """How a network is trained. The defaults are the authors' but for the averaged weights, which they do not have."""
 
     iterations: int = param(50_000, "steps of the optimiser", range=(1, 10_000_000))
-    batch: int = param(8, "views in a step", range=(1, 256))
+    batch: int = param(8, "views in a step, of all processes together", range=(1, 1024))
+    repeats: int = param(1, "times that a grasp is noised and shown to the head in a step", range=(1, 1024))
     rate: float = param(1e-3, "learning rate at the start", range=(0.0, 1.0))
     last_rate: float = param(1e-7, "learning rate at the end; between them half a cosine", range=(0.0, 1.0))
     decay: float = param(0.0, "weight decay of AdamW", range=(0.0, 1.0))
     clip: float = param(10.0, "largest norm of a step's gradient", range=(0.0, 1e6))
     average: float = param(0.999, "share of the averaged weights that a step keeps", range=(0.0, 1.0))
-    precision: Literal["fp32", "bf16"] = param("fp32", "`bf16`: products in 16 bits, on CPU and GPU")
+    precision: Literal["fp32", "bf16"] = param("fp32", "`bf16`: products and features in 16 bits, on CPU and GPU")
     save_every: int = param(500, "iterations between saved states", range=(1, 1_000_000))
     validate_every: int = param(1000, "iterations between validations", range=(1, 1_000_000))
     validated: int = param(16, "views of a validation", range=(1, 4096))
-    workers: int = param(2, "processes that load views; 0: none", range=(0, 256))
+    workers: int = param(2, "processes that load views, for each that trains; 0: none", range=(0, 256))
     seed: int = param(0, "of everything random")
 
 
@@ -60,10 +62,13 @@ class Fit:
         network: What is trained.
         config: How.
         device: Where.
+        start: Whose weights a new run begins with; None: random ones.
+        processes: Among which batches are shared; None: this one alone.
 
     Raises:
-        SettingsError: The folder holds a run with other settings.
+        SettingsError: The folder holds a run with other settings, or the start is another network.
         DatasetError: Its state cannot be read.
+        CheckpointError: The start is for another hand.
     """
 
     def __init__(
@@ -75,18 +80,29 @@ class Fit:
         network: NetworkConfig,
         config: FitConfig,
         device: torch.device,
+        start: Checkpoint | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self._folder, self._hand, self._config, self._device = folder, hand, config, device
         self._train, self._test = train, test
+        self._processes = processes or Processes()
+        self._processes.part(range(config.batch))
         torch.manual_seed(seed_of(config.seed, "weights"))
         self.network = GraspNetwork(len(hand.joint_names), network).to(device)
+        self._start: dict[str, Any] | None = None
+        if start is not None:
+            self._begin_with(start)
         self.average = copy.deepcopy(self.network).eval()
-        self._optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.rate, weight_decay=config.decay)
-        self.iteration = self._validated = 0
-        self._fixed = {"network": asdict(network), "fit": asdict(config)}
+        self._optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=config.rate, weight_decay=config.decay, fused=True
+        )
+        self.iteration, self._seconds = 0, 0.0
+        self._fixed = {"network": asdict(network), "samples": asdict(train.config), "fit": asdict(config)}
+        self._made_with = {"machine": machine(), "versions": versions()}
         self._resume()
+        self.log = Log(folder, self.iteration) if self._processes.writes else None
 
-    def run(self, progress: Callable[[int, dict[str, float]], None]) -> Checkpoint:
+    def run(self, progress: Callable[[int, dict[str, Any]], None]) -> Checkpoint:
         """Train to the end; what was reached is saved on the way, and when it is interrupted.
 
         Args:
@@ -96,22 +112,27 @@ class Fit:
             self._validate_when_due()  # a run may have been stopped between a step and its validation
             for samples, waited in self._batches():
                 entry = self._step(samples) | {"waiting": waited}
-                self._write(entry)
-                progress(self.iteration, entry)
+                self._seconds += entry["seconds"] + waited
+                if self.log is not None:
+                    self.log.write(entry)
+                    progress(self.iteration, entry)
                 self._validate_when_due()
                 if self.iteration % self._config.save_every == 0:
                     self._save()
         finally:
             self._save()
+            if self.log is not None:
+                self.log.close()
         checkpoint = self.checkpoint()
-        checkpoint.save(self._folder / "checkpoint")
+        if self._processes.writes:
+            checkpoint.save(self._folder / "checkpoint")
+        self._processes.wait()
         return checkpoint
 
     def checkpoint(self) -> Checkpoint:
         """The averaged weights as they stand."""
-        about = {"iterations": self.iteration, "settings": self._fixed, "machine": machine(), "versions": versions()}
         names = tuple(self._hand.joint_names)
-        return Checkpoint(self._hand.name, names, self.network.config, self.average.state_dict(), about)
+        return Checkpoint(self._hand.name, names, self.network.config, self.average.state_dict(), self._about())
 
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
@@ -120,24 +141,24 @@ class Fit:
         for number in range(self._config.validated):
             batch = collate([self._test[number]], self.network.config.voxel_size, self._device)
             generator = torch.Generator().manual_seed(seed_of(self._config.seed, "validation", number))
-            for name, value in losses(self.average, batch, generator).items():
+            with self._precision():
+                terms = losses(self.average, batch, [generator])
+            for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value) / self._config.validated
         return {"iteration": self.iteration, "validation": sums}
 
     def _validate_when_due(self) -> None:
         due = self.iteration % self._config.validate_every == 0 or self.iteration == self._config.iterations
-        if self.iteration and due and self._validated < self.iteration:
-            self._write(self.validate())
-            self._validated = self.iteration
+        if self.log is None or not self.iteration or not due:
+            return
+        if self.log.validation is None or self.log.validation["iteration"] < self.iteration:
+            self.log.write(self.validate())
 
     def _batches(self) -> Iterator[tuple[list[ViewSample], float]]:
-        """Batches from where the run stands, each with the seconds that it was waited for."""
-        size = self._config.batch
+        """This process's parts of the batches from where the run stands, and the seconds that each was waited for."""
         loader: DataLoader[ViewSample] = DataLoader(
             self._train,  # type: ignore[arg-type]
-            batch_sampler=[
-                list(range(i * size, (i + 1) * size)) for i in range(self.iteration, self._config.iterations)
-            ],
+            batch_sampler=[list(self._numbers(i)) for i in range(self.iteration, self._config.iterations)],
             num_workers=self._config.workers,
             collate_fn=list,
         )
@@ -146,32 +167,41 @@ class Fit:
             yield samples, time.perf_counter() - since
             since = time.perf_counter()
 
+    def _numbers(self, iteration: int) -> range:
+        size = self._config.batch
+        return self._processes.part(range(iteration * size, (iteration + 1) * size))
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16")
+
     def _step(self, samples: list[ViewSample]) -> dict[str, Any]:
         config, start = self._config, time.perf_counter()
         rate = _rate(config, self.iteration)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         batch = collate(samples, self.network.config.voxel_size, self._device)
-        generator = torch.Generator().manual_seed(seed_of(config.seed, "iteration", self.iteration))
+        seeds = [seed_of(config.seed, "noise", number) for number in self._numbers(self.iteration)]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.network.train()
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            terms = losses(self.network, batch, generator)
+        with self._precision():
+            terms = losses(self.network, batch, generators, config.repeats, self._processes)
         self._optimiser.zero_grad(set_to_none=True)
         terms["total"].backward()
+        self._processes.share_gradients(self.network)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         # One broken batch must not spoil the weights.
         if torch.isfinite(norm):
             self._optimiser.step()
         self.iteration += 1
         self._follow()
-        figures = {name: float(value.detach()) for name, value in terms.items()}
+        means = self._processes.mean(torch.stack([value.detach() for value in terms.values()])).tolist()
         return {
             "iteration": self.iteration,
-            "losses": figures,
+            "losses": dict(zip(terms, means, strict=True)),
             "gradient": float(norm),
             "rate": rate,
             "seconds": time.perf_counter() - start,
-        }
+        } | _gpu(self._device)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -184,39 +214,78 @@ class Fit:
             else:
                 value.copy_(ours[name])
 
-    def _write(self, entry: dict[str, Any]) -> None:
-        with (self._folder / LOG).open("a") as log:
-            log.write(json.dumps(entry) + "\n")
+    def _about(self) -> dict[str, Any]:
+        """What a checkpoint says of its training."""
+        about: dict[str, Any] = {
+            "iterations": self.iteration,
+            "hours": round(self._seconds / 3600.0, 3),
+            "settings": self._fixed,
+            "data": {"train": self._train.facts(), "test": self._test.facts()},
+        }
+        if self._start is not None:
+            about["start"] = self._start
+        if self.log is not None:
+            about["losses"] = self.log.losses()
+            if self.log.validation is not None:
+                about["validation"] = self.log.validation["validation"]
+        return about | self._made_with
 
     def _save(self) -> None:
+        if not self._processes.writes:
+            return
         state = {
             "fixed": self._fixed,
             "iteration": self.iteration,
+            "seconds": self._seconds,
+            "start": self._start,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
+            "hand": self._hand.name,
+            "joint_names": list(self._hand.joint_names),
+            "about": self._about(),
         }
         write_whole(self._folder / STATE, lambda file: torch.save(state, file))
 
+    def _begin_with(self, start: Checkpoint) -> None:
+        if start.network != self.network.config:
+            raise SettingsError(
+                f"The checkpoint to begin with is another network: {start.network}, not {self.network.config}. "
+                "Ask for that one, with --set network...."
+            )
+        self.network.load_state_dict(start.make(self._hand).state_dict())
+        self._start = {"iterations": start.about.get("iterations"), "start": start.about.get("start")}
+
     def _resume(self) -> None:
-        path = self._folder / STATE
         self._folder.mkdir(parents=True, exist_ok=True)
-        if not path.is_file():
+        if not (self._folder / STATE).is_file():
             return
-        try:
-            state = torch.load(path, map_location=self._device, weights_only=True)
-        except Exception as error:
-            raise DatasetError(f"{path} cannot be read ({error}); remove it to begin anew.") from error
+        state = load_state(self._folder, self._device)
         if state["fixed"] != self._fixed:
             raise SettingsError(
-                f"{self._folder} holds a run with other settings; give those of {path}, or another folder."
+                f"{self._folder} holds a run with other settings; give those of {self._folder / STATE}, "
+                "or another folder."
             )
-        self.iteration = int(state["iteration"])
+        self.iteration, self._seconds, self._start = int(state["iteration"]), state["seconds"], state["start"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
-        entries = _keep_until(self._folder / LOG, self.iteration)
-        self._validated = max((entry["iteration"] for entry in entries if "validation" in entry), default=0)
+
+
+def load_state(folder: Path, device: torch.device) -> dict[str, Any]:
+    """What a run last saved; only numbers are read, no code.
+
+    Raises:
+        DatasetError: There is none, or it cannot be read.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        raise DatasetError(f"{folder} holds no training run: it has no {STATE}. Begin one with: dexgrasp-train fit")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise DatasetError(f"{path} cannot be read ({error}); remove it to begin anew.") from error
+    return state
 
 
 def _rate(config: FitConfig, iteration: int) -> float:
@@ -224,12 +293,11 @@ def _rate(config: FitConfig, iteration: int) -> float:
     return config.last_rate + (config.rate - config.last_rate) * along
 
 
-def _keep_until(path: Path, iteration: int) -> list[dict[str, Any]]:
-    """Drop the entries of a log that came after the state that a run goes on from, and give those that stay."""
-    if not path.is_file():
-        return []
-    entries = [json.loads(line) for line in path.read_text().splitlines()]
-    entries = [entry for entry in entries if entry["iteration"] <= iteration]
-    text = "".join(f"{json.dumps(entry)}\n" for entry in entries)
-    write_whole(path, lambda file: file.write(text.encode()))
-    return entries
+def _gpu(device: torch.device) -> dict[str, float]:
+    """The share of the last second in which the GPU was busy [%], where NVIDIA's library (pynvml) is there to ask."""
+    if device.type != "cuda":
+        return {}
+    try:
+        return {"gpu": float(torch.cuda.utilization(device))}
+    except (ModuleNotFoundError, RuntimeError):
+        return {}

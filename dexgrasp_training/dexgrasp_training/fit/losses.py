@@ -12,6 +12,7 @@ from dexgrasp_planner.network.voxels import Voxels, voxelize
 from torch import Tensor
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
+from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.fit.samples import ViewSample
 
 WEIGHTS = {
@@ -61,14 +62,40 @@ def collate(samples: Sequence[ViewSample], voxel_size: float, device: torch.devi
     return Batch(voxels, joined("is_object").long(), joined("graspness"), seeds, grasps)
 
 
-def losses(network: GraspNetwork, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-    """Every term, unweighted, and their weighted sum under `total`."""
+def losses(
+    network: GraspNetwork,
+    batch: Batch,
+    generators: Sequence[torch.Generator],
+    repeats: int = 1,
+    processes: Processes | None = None,
+) -> dict[str, Tensor]:
+    """Every term, unweighted, and their weighted sum under `total`.
+
+    Args:
+        generators: One for each view, so that what a view's grasps draw does not depend on the others; all views have
+            the same number of grasps.
+        repeats: How often each grasp is shown to the head, each time with noise of its own. The backbone, which takes
+            most of the time, is passed once.
+        processes: Among which a batch is shared; None: this one alone. The mean of the terms over them is that of the
+            whole batch.
+    """
     condition, scores = network.conditioned(batch.voxels, batch.seeds)
     rows = batch.voxels.voxel_of_point
     on_object = batch.is_object.bool()
+    graspness = scores.graspness.index_select(0, rows[on_object])
+    count = (processes or Processes()).mean(on_object.sum().clamp(min=1).float())
     terms = {
         "object": cross_entropy(scores.object.index_select(0, rows), batch.is_object),
-        "graspness": smooth_l1_loss(scores.graspness.index_select(0, rows[on_object]), batch.graspness[on_object]),
+        "graspness": smooth_l1_loss(graspness, batch.graspness[on_object], reduction="sum") / count,
     }
-    terms |= network.head.losses(condition, batch.grasps, generator)
+    views = [condition.chunk(len(generators)), *(part.chunk(len(generators)) for part in batch.grasps)]
+    parts = [
+        network.head.losses(_repeated(feature, repeats), Grasps(*(_repeated(part, repeats) for part in grasps)), own)
+        for own, feature, *grasps in zip(generators, *views, strict=True)
+    ]
+    terms |= {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
     return terms | {"total": torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()}
+
+
+def _repeated(rows: Tensor, repeats: int) -> Tensor:
+    return rows if repeats == 1 else rows.repeat(repeats, *(1,) * (rows.ndim - 1))
