@@ -19,6 +19,7 @@ from torch import Tensor
 from dexgrasp_planner.network.tiles import TiledMap, Tiles
 
 DENSE_CELLS = 1 << 24  # largest bounding box [cells] that is looked up in a table, of 4 bytes a cell
+_RUN = 8  # longest run of cells that is one number
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,8 @@ class CoordinatePyramid:
         return self._maps[key]
 
     def occupancy(self, stride: int, kernel_size: int) -> Tensor:
-        """Which cells under a centred kernel hold a voxel: (V, k^3), bool."""
-        return (self.neighbours(stride, kernel_size) >= 0).T
+        """1 for the cells under a centred kernel that hold a voxel, and 0 for the others: (V, k^3), uint8."""
+        return _occupancy(self.cells(stride), kernel_size)
 
     def centred_tiles(self, stride: int, kernel_size: int) -> TiledMap:
         """The map of `centred`, in tiles."""
@@ -194,7 +195,29 @@ def _neighbours(cells: Tensor, kernel_size: int) -> Tensor:
     if box.size() <= DENSE_CELLS:
         table = torch.full((box.size(),), -1, dtype=torch.int32, device=cells.device)
         table[numbers] = torch.arange(len(numbers), dtype=torch.int32, device=cells.device)
-        return table[wanted].long()
+        return table.index_select(0, wanted.flatten()).view(wanted.shape).long()
     ordered, order = numbers.sort()
     places = torch.searchsorted(ordered, wanted).clamp_(max=len(numbers) - 1)
     return torch.where(ordered[places] == wanted, order[places], -1)
+
+
+def _occupancy(cells: Tensor, kernel_size: int) -> Tensor:
+    """As `_neighbours`, where only whether there is a voxel matters.
+
+    A run of k cells along z is one number of k bits, so that k^2 numbers are looked up for a voxel, not k^3.
+    """
+    reach = kernel_size // 2
+    box = _Box(cells, reach)
+    if box.size() > DENSE_CELLS or kernel_size > _RUN:
+        return (_neighbours(cells, kernel_size) >= 0).T.byte()
+    numbers = box.numbers(cells)
+    occupied = torch.zeros(box.size() + 2 * reach, dtype=torch.uint8, device=cells.device)
+    occupied[numbers + reach] = 1
+    runs = occupied[: box.size()].clone()
+    for bit in range(1, kernel_size):
+        runs |= occupied[bit : bit + box.size()] << bit
+    span = range(-reach, reach + 1)
+    steps = torch.tensor([box.step(x, y, 0) for y in span for x in span], device=cells.device)
+    around = runs.index_select(0, (numbers[:, None] + steps).flatten()).view(len(cells), 1, -1)
+    bits = torch.arange(kernel_size, dtype=torch.uint8, device=cells.device)[:, None]
+    return torch.bitwise_right_shift(around, bits).bitwise_and_(1).flatten(1)
