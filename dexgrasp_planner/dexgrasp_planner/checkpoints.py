@@ -44,10 +44,15 @@ class Checkpoint:
     weights: dict[str, torch.Tensor]
     about: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, folder: Path) -> None:
-        """Write both files, the weights first: a folder with a `config.json` is whole."""
+    def save(self, folder: Path, *, half: bool = False) -> None:
+        """Write both files, the weights first: a folder with a `config.json` is whole.
+
+        Args:
+            half: Store weights in 16 bits (three digits), for half the size; the statistics of batch norms, whose range
+                may be wider, stay in 32.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
+        tensors = {name: _stored(name, value, half) for name, value in self.weights.items()}
         write_whole(folder / _WEIGHTS, lambda file: file.write(save(tensors)))
         config = {
             "format": FORMAT,
@@ -61,22 +66,22 @@ class Checkpoint:
 
     @staticmethod
     def load(folder: Path) -> Checkpoint:
-        """Read a folder; only numbers are read, no code.
+        """Read a folder; only numbers are read, no code. Weights that are stored in 16 bits are given in 32.
 
         Raises:
             CheckpointError: It is missing, cut short, damaged, or of a newer version.
         """
         config = _read_config(folder)
         try:
-            weights = load_file(folder / _WEIGHTS)
+            stored = load_file(folder / _WEIGHTS)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{folder / _WEIGHTS} cannot be read ({error}); get the checkpoint again.") from error
         try:
             return Checkpoint(
                 str(config["hand"]),
                 tuple(config["joint_names"]),
-                _network_config(config["network"]),
-                weights,
+                network_config(config["network"]),
+                {name: value.float() if value.dtype == torch.float16 else value for name, value in stored.items()},
                 dict(config.get("about", {})),
             )
         except (KeyError, TypeError) as error:
@@ -125,7 +130,20 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _network_config(entries: dict[str, Any]) -> NetworkConfig:
+def _stored(name: str, value: torch.Tensor, half: bool) -> torch.Tensor:
+    value = value.detach().cpu().contiguous()
+    if not half or not value.is_floating_point() or "running_" in name:
+        return value
+    rounded = value.half()
+    return rounded if bool(rounded.isfinite().all()) else value
+
+
+def network_config(entries: dict[str, Any]) -> NetworkConfig:
+    """A network's configuration from its entries, as `asdict` gives them.
+
+    Raises:
+        KeyError, TypeError: There are others, or of another kind.
+    """
     known = {field_.name for field_ in dataclasses.fields(NetworkConfig)}
     unknown = set(entries) - known
     if unknown:

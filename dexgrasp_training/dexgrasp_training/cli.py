@@ -118,8 +118,10 @@ def _add_exchange(commands: Any) -> None:
         command.set_defaults(run=work)
     _add_unit(meshes)
     anything.add_argument("--meshes", type=Path, required=True, metavar="DIR", help="folder with the objects' meshes")
-    formats = commands.add_parser("export", help="write a dataset in others' formats").add_subparsers(
-        required=True, metavar="FORMAT"
+    about = "write a dataset in others' formats, or what a run has learnt as a checkpoint that can be passed on"
+    formats = commands.add_parser("export", help=about).add_subparsers(required=True, metavar="FORMAT")
+    checkpoint = formats.add_parser(
+        "checkpoint", help="averaged weights of a training run, finished or not, in 16 bits"
     )
     nets = formats.add_parser("dexgraspnet2", help="scenes, grasps and graspness as DexGraspNet 2.0 has them")
     anything = formats.add_parser("dexgrasp_anything", help="one grasp file and one file of clouds")
@@ -156,6 +158,9 @@ def _run_stage(options: argparse.Namespace, console: Console) -> None:
 
 
 def _starter(options: argparse.Namespace, console: Console) -> None:
+    checkpoint.add_argument("folder", type=Path, metavar="run", help="folder of the run")
+    checkpoint.add_argument("target", type=Path, help="folder to write")
+    checkpoint.set_defaults(run=_export_checkpoint)
     with _at_work(options, console, create=True) as run:
         run_objects(run)
         console.print(unpack(run.dataset, shipped_path(run.settings.grasps.hand)))
@@ -223,6 +228,13 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
     settings = load_fit_settings(options.settings, options.set)
     checkpoint = fit(Dataset.open(options.dataset), options.folder, settings, options.device, options.start, console)
     console.print(f"The checkpoint is {checkpoint}")
+
+
+def _export_checkpoint(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.fit.exporting import export_run
+
+    export_run(options.folder, options.target)
+    console.print(f"The checkpoint is {options.target}")
 
 
 def _import_checkpoint(options: argparse.Namespace, console: Console) -> None:

@@ -59,6 +59,7 @@ NOT_IMPORTED = {
     "pytest-rerunfailures": "a plugin of pytest",
     "pytest-timeout": "a plugin of pytest",
     "ruff": "a command",
+    "tensorboard": "torch.utils.tensorboard imports it",
     "types-PyYAML": "for mypy",
 }
 # Package -> packages of the suite that its library half may import.

@@ -16,42 +16,21 @@ from dexgrasp_training.cli import main
 from dexgrasp_training.clutter.graspness import FLOOR
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
-from dexgrasp_training.fit.fitting import STATE, Fit, FitConfig
+from dexgrasp_training.fit.fitting import STATE
 from dexgrasp_training.fit.log import LOG
 from dexgrasp_training.fit.losses import collate, losses
-from dexgrasp_training.fit.samples import SampleConfig, ViewSamples
+from dexgrasp_training.fit.samples import ViewSamples
 from dexgrasp_training.scene_record import load_clear_grasps
-from dexgrasp_training.settings import SceneSettings, Settings, ViewSettings
-from dexgrasp_training.stages import labels, scenes, views
 
 from dexgrasp_description import load_hand
 
-from .test_scene_stages import HAND, box_asset, do, from_all_sides
-
-SMALL = SampleConfig(points=1500, grasps=16, draws=64)
-CPU = torch.device("cpu")
+from .labelled_boxes import CPU, SMALL, fit, make, samples
+from .test_scene_stages import HAND
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Boxes of each split in two labelled scenes."""
-    dataset = Dataset.open(tmp_path_factory.mktemp("data") / "dataset", create=True)
-    for split in ("train", "test"):
-        for number in range(2):
-            name = f"{split}_box_{number}"
-            box_asset(name, (0.05 + 0.01 * number, 0.06, 0.07), split).save(dataset.object_path(name))
-            from_all_sides(400, name, number).save(dataset.grasps_path(HAND, name))
-    settings = Settings(scenes=SceneSettings(dense=0, random=0, loose=4, test_share=0.5), views=ViewSettings(count=3))
-    for tasks in scenes.rounds(dataset, settings):
-        do(tasks)
-    do(views.tasks(dataset, settings))
-    do(labels.tasks(dataset, settings))
-    return dataset
-
-
-def samples(dataset: Dataset, **changes: object) -> ViewSamples:
-    config = SampleConfig(**{**SMALL.__dict__, **changes})  # type: ignore[arg-type]
-    return ViewSamples(dataset, HAND, "train", 5, config)
+    return make(tmp_path_factory.mktemp("data") / "dataset")
 
 
 def test_a_sample_holds_the_scenes_grasps_in_the_cameras_frame(dataset: Dataset) -> None:
@@ -137,13 +116,6 @@ def test_the_losses_are_the_papers(dataset: Dataset) -> None:
     assert set(terms) == {"object", "graspness", "diffusion", "joints", "total"}
     expected = terms["object"] + terms["graspness"] + 10.0 * terms["diffusion"] + terms["joints"]
     torch.testing.assert_close(terms["total"], expected)
-
-
-def fit(dataset: Dataset, folder: Path, **changes: object) -> Fit:
-    config = {"iterations": 4, "batch": 2, "workers": 0, "validate_every": 2, "validated": 1, "save_every": 1}
-    test = ViewSamples(dataset, HAND, "test", 6, SMALL)
-    network = NetworkConfig(backbone="small")
-    return Fit(folder, load_hand(HAND), samples(dataset), test, network, FitConfig(**config | changes), CPU)  # type: ignore[arg-type]
 
 
 class Killed(Exception):

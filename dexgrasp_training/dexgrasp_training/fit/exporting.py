@@ -1,0 +1,36 @@
+"""A run's averaged weights as a folder that can be shipped: half the size, with what they have learnt from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from dexgrasp_planner.checkpoints import Checkpoint, network_config
+
+from dexgrasp_training.errors import DatasetError
+from dexgrasp_training.fit.fitting import load_state
+
+
+def export_run(run: Path, target: Path) -> Checkpoint:
+    """Write the averaged weights that a run last saved, whether it has ended or not.
+
+    Args:
+        run: Folder of the run.
+        target: Folder to write.
+
+    Raises:
+        DatasetError: There is no run, or its state is damaged.
+    """
+    state = load_state(run, torch.device("cpu"))
+    try:
+        checkpoint = Checkpoint(
+            state["hand"],
+            tuple(state["joint_names"]),
+            network_config(state["fixed"]["network"]),
+            state["average"],
+            state["about"],
+        )
+    except (KeyError, TypeError) as error:
+        raise DatasetError(f"The state in {run} is of another version ({error!r}); train with this one.") from error
+    checkpoint.save(target, half=True)
+    return checkpoint
