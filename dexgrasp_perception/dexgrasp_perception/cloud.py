@@ -59,10 +59,10 @@ def object_box(
         DepthError: No valid point carries a label.
     """
     marked = cloud.reshape(-1, 3)[labels.ravel() > 0]
-    points = _in_table_frame(marked[np.isfinite(marked[:, 2])], table_T_camera)
-    if len(points) == 0:
+    axes = _in_table_frame(marked[np.isfinite(marked[:, 2])], table_T_camera)
+    if axes.size == 0:
         raise DepthError("No valid pixel carries an object label; the box around the objects is empty.")
-    return points.min(axis=0), points.max(axis=0)
+    return axes.min(axis=1).astype(np.float64), axes.max(axis=1).astype(np.float64)
 
 
 def workspace_mask(
@@ -78,10 +78,12 @@ def workspace_mask(
         cloud: (..., 3) [m], camera frame; NaN is outside.
         lower, upper: Corners (3,) [m], table frame.
     """
-    points = _in_table_frame(cloud, table_T_camera)
-    lower_, upper_ = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
-    within = (points > lower_ - margin) & (points < upper_ + margin)
-    return np.reshape(within[:, 0] & within[:, 1] & within[:, 2], cloud.shape[:-1])
+    axes = _in_table_frame(cloud, table_T_camera)
+    lower_, upper_ = np.asarray(lower, dtype=np.float64) - margin, np.asarray(upper, dtype=np.float64) + margin
+    inside = np.ones(axes.shape[1], dtype=bool)
+    for axis, low, high in zip(axes, lower_, upper_, strict=True):
+        inside &= (axis > low) & (axis < high)
+    return inside.reshape(cloud.shape[:-1])
 
 
 def sample(
@@ -105,10 +107,11 @@ def valid_points(cloud: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _in_table_frame(cloud: NDArray[np.floating], table_T_camera: NDArray[np.float64]) -> NDArray[np.floating]:
+    """Coordinates (3, N), axis by axis, of the points of an organised or flat cloud (..., 3)."""
     flat = cloud.reshape(-1, 3)
     if flat.dtype == np.float32:
-        table_T_camera_ = table_T_camera.astype(np.float32)
-        return flat @ table_T_camera_[:3, :3].T + table_T_camera_[:3, 3]
+        rounded = table_T_camera.astype(np.float32)
+        return rounded[:3, :3] @ flat.T + rounded[:3, 3:]
     # The homogeneous einsum of the public code: a product with R plus t differs in the last bit.
     homogeneous = np.concatenate([flat, np.ones((len(flat), 1))], axis=1, dtype=np.float64)
-    return np.einsum("ab,nb->na", table_T_camera, homogeneous)[:, :3]
+    return np.einsum("ab,nb->na", table_T_camera, homogeneous)[:, :3].T

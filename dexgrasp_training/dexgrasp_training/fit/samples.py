@@ -229,7 +229,7 @@ class ViewSamples:
 
 
 def _tree(points: NDArray[np.float32]) -> cKDTree:
-    return cKDTree(points, balanced_tree=False, compact_nodes=False)  # built in a third of the time
+    return cKDTree(points, leafsize=64, balanced_tree=False, compact_nodes=False)  # built in half of the time
 
 
 @lru_cache(maxsize=_NOISE_LEVELS)
