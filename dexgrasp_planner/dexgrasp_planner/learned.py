@@ -201,7 +201,8 @@ class LearnedGenerator:
         _, clusters = segment(world_p, self._config.completion, scene.area)
         voxels, _ = self._seen(world_p, clusters, scene.world_T_camera, np.random.default_rng(seed))
         values = VoxelScores.of(self._backbone(voxels).scores).masked()
-        return apply(scene.world_T_camera, voxels.centres().double().numpy()), values.double().numpy()
+        centres = apply(scene.world_T_camera, voxels.centres().double().numpy())
+        return centres.astype(np.float64), values.double().numpy()
 
     def _sampled(self, scene: SceneCloud, seed: int, watch: StageWatch, sampler: str) -> Sampled:
         config, rng = self._config, np.random.default_rng(seed)

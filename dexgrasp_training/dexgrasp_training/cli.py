@@ -1,4 +1,4 @@
-"""`dexgrasp-train`: from meshes to a training set, stage by stage."""
+"""`dexgrasp-train`: from meshes to a training set, stage by stage; to a checkpoint; and to what it is worth."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("--device", choices=("cpu", "cuda"), default="", help="by default the best there is")
     fit.set_defaults(run=_fit)
+    _add_evaluate(commands)
     checkpoint = commands.add_parser("import-checkpoint", help="a checkpoint that DexGraspNet 2.0 released, as ours")
     checkpoint.add_argument("source", type=Path, help="ckpt_50000.pth")
     checkpoint.add_argument("target", type=Path, help="folder to write")
@@ -101,6 +102,40 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("dataset", type=Path)
     show.set_defaults(run=_show)
     return parser
+
+
+def _add_evaluate(commands: Any) -> None:
+    """`evaluate`; what can be chosen among is listed where it is wrong, so that nothing heavy is imported here."""
+    command = commands.add_parser(
+        "evaluate", help="how often the best grasps lift an object of held-out scenes; goes on where it was stopped"
+    )
+    command.add_argument("dataset", type=Path)
+    command.add_argument(
+        "--checkpoint", action="append", default=[], metavar="[NAME=]DIR", help="of a network; repeatable"
+    )
+    command.add_argument(
+        "--contestant",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a generator (heuristic), or a ranking of the checkpoints' grasps (both, graspness, log_likelihood, "
+        "random); repeatable; by default all of these",
+    )
+    command.add_argument("--scenes", type=int, default=100, help="test scenes at most, equal parts of each kind")
+    command.add_argument("--views", type=int, default=4, help="views of each")
+    command.add_argument("--top", type=int, default=1, help="best grasps of each contestant that are tested")
+    command.add_argument("--seed", type=int, default=0, help="of every random choice")
+    command.add_argument("--noise", type=float, default=0.0, help="size of the depth sensor's errors")
+    command.add_argument("--sampler", default="fast", help="fast or paper")
+    command.add_argument("--compare-samplers", action="store_true", help="the samplers on the same seeds and noise")
+    command.add_argument("--hand", help="by default the dataset's")
+    command.add_argument("--tester", default="", help="name of the grasp tester; by default mujoco")
+    command.add_argument("--friction", type=float, default=0.2, help="of everything")
+    command.add_argument("--report", type=Path, default=Path("evaluation.json"), help="JSON file to write")
+    command.add_argument("--page", type=Path, help="HTML file to write")
+    command.add_argument("--pictures", type=int, default=12, help="scenes whose grasps are drawn on the page")
+    command.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
+    command.set_defaults(run=_evaluate)
 
 
 def _add_exchange(commands: Any) -> None:
@@ -123,6 +158,9 @@ def _add_exchange(commands: Any) -> None:
     checkpoint = formats.add_parser(
         "checkpoint", help="averaged weights of a training run, finished or not, in 16 bits"
     )
+    checkpoint.add_argument("folder", type=Path, metavar="run", help="folder of the run")
+    checkpoint.add_argument("target", type=Path, help="folder to write")
+    checkpoint.set_defaults(run=_export_checkpoint)
     nets = formats.add_parser("dexgraspnet2", help="scenes, grasps and graspness as DexGraspNet 2.0 has them")
     anything = formats.add_parser("dexgrasp_anything", help="one grasp file and one file of clouds")
     for command, work in ((nets, _export_dexgraspnet2), (anything, _export_anything)):
@@ -158,9 +196,6 @@ def _run_stage(options: argparse.Namespace, console: Console) -> None:
 
 
 def _starter(options: argparse.Namespace, console: Console) -> None:
-    checkpoint.add_argument("folder", type=Path, metavar="run", help="folder of the run")
-    checkpoint.add_argument("target", type=Path, help="folder to write")
-    checkpoint.set_defaults(run=_export_checkpoint)
     with _at_work(options, console, create=True) as run:
         run_objects(run)
         console.print(unpack(run.dataset, shipped_path(run.settings.grasps.hand)))
@@ -228,6 +263,37 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
     settings = load_fit_settings(options.settings, options.set)
     checkpoint = fit(Dataset.open(options.dataset), options.folder, settings, options.device, options.start, console)
     console.print(f"The checkpoint is {checkpoint}")
+
+
+def _evaluate(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig
+
+    from dexgrasp_training.evaluation.command import Evaluation, evaluate
+    from dexgrasp_training.evaluation.contestants import contestants
+    from dexgrasp_training.evaluation.trial import EvaluationConfig
+
+    dataset = Dataset.open(options.dataset)
+    hand = options.hand or from_dict(dataset.manifest().get("settings", {})).grasps.hand
+    competing = contestants(
+        options.contestant,
+        options.checkpoint,
+        load_hand(hand).name,
+        options.sampler,
+        compare_samplers=options.compare_samplers,
+    )
+    config = EvaluationConfig(
+        hand=hand,
+        views=options.views,
+        top=options.top,
+        seed=options.seed,
+        noise=options.noise,
+        tester=options.tester or GRASP_TESTERS.default,
+        lift=LiftConfig(friction=options.friction),
+    )
+    workers = Workers(jobs=options.jobs)
+    wanted = Evaluation(competing, options.report, options.scenes, options.page, options.pictures, config, workers)
+    evaluate(dataset, wanted, console)
+    console.print(f"The report is {options.report}" + (f"; look at {options.page}" if options.page else ""))
 
 
 def _export_checkpoint(options: argparse.Namespace, console: Console) -> None:

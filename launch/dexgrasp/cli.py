@@ -86,6 +86,9 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
     image.add_argument("--depth-unit", type=float, default=0.001, metavar="M", help="metres per count (default: 0.001)")
     image.add_argument("--color", type=Path, metavar="PNG", help="aligned colour image, for the picture only")
     image.add_argument(
+        "--heat-map", type=Path, metavar="PNG", help="write the image with predicted graspness (a learned generator's)"
+    )
+    image.add_argument(
         "--restoration", default="classical", metavar="NAME", help="depth restoration (default: classical)"
     )
     image.add_argument("--hand", default="leap_right", metavar="NAME", help="hand description (default: leap_right)")
@@ -107,6 +110,8 @@ def _run_generate(parsed: argparse.Namespace) -> int:
             raise ValueError("--depth needs --intrinsics.")
         from dexgrasp.offline import run
     else:
+        if parsed.heat_map is not None:
+            raise ValueError("--heat-map needs --depth.")
         from dexgrasp.live import run_generate as run
     return run(parsed)
 

@@ -14,7 +14,8 @@ from dexgrasp_perception.restoration import DEPTH_RESTORATIONS
 from dexgrasp_perception.scene import TableScene, look_at_table
 from dexgrasp_planner.generators import GRASP_GENERATORS, Generation, SceneCloud
 
-from dexgrasp.picture import picture, save
+from dexgrasp.heat_map import heat_map
+from dexgrasp.picture import grey, picture, save
 from dexgrasp_description import load_hand
 
 
@@ -32,6 +33,8 @@ def run(parsed: argparse.Namespace) -> int:
         raise ValueError(f"--color has {color.shape[1]}x{color.shape[0]} pixels, --depth has {width}x{height}.")
     hand = load_hand(parsed.hand)
     generator = GRASP_GENERATORS.create(parsed.generator, hand)
+    if parsed.heat_map and not hasattr(generator, "graspness"):
+        raise ValueError("--heat-map needs a generator that predicts graspness: --generator diffusion.")
 
     start = time.perf_counter()
     frame = Frame(raw.astype(np.float32), intrinsics, color)
@@ -40,6 +43,11 @@ def run(parsed: argparse.Namespace) -> int:
     scene = look_at_table(restored, intrinsics, seed=parsed.seed)
     looked_at = time.perf_counter()
     view = SceneCloud(scene.cloud[scene.workspace], scene.table_T_camera, scene.area)
+    bgr = None if color is None else np.ascontiguousarray(color[..., ::-1])
+    if parsed.heat_map:  # before anything may fail for want of good grasps
+        image = grey(restored) if bgr is None else bgr
+        voxels, graspness = generator.graspness(view, parsed.seed)
+        save(parsed.heat_map, heat_map(image, scene.cloud, scene.table_T_camera, voxels, graspness))
     generation: Generation = generator.generate(view, parsed.max_grasps or 100, parsed.seed)
 
     milliseconds = {
@@ -52,7 +60,6 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.report:
         write_report(parsed.report, figures)
     if parsed.picture:
-        bgr = None if color is None else np.ascontiguousarray(color[..., ::-1])
         palms, joints = generation.grasps.world_T_palm, generation.grasps.grasp
         save(parsed.picture, picture(bgr, restored, intrinsics.matrix, scene.table_T_camera, palms, joints, hand))
     return 0

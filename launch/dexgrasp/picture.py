@@ -48,7 +48,7 @@ def picture(
     Returns:
         array (HEIGHT, W', 3), uint8, BGR.
     """
-    image = _grey(depth) if color is None else color
+    image = grey(depth) if color is None else color
     scale = HEIGHT / depth.shape[0]
     shape = (HEIGHT, round(depth.shape[1] * scale))
     chosen = spread(world_T_palm, hand)
@@ -126,7 +126,8 @@ def _grip(world_T_palm: NDArray[np.float64], hand: HandModel) -> NDArray[np.floa
     return world_T_palm[:3, 3] + _GRIP * world_T_palm[:3, :3] @ hand.approach_axis
 
 
-def _grey(depth: NDArray[np.floating]) -> Image:
+def grey(depth: NDArray[np.floating]) -> Image:
+    """A depth image (H, W) [m] in grey, near bright, as an image (H, W, 3)."""
     valid = np.isfinite(depth) & (depth > 0)
     if not valid.any():
         return np.zeros((*depth.shape, 3), np.uint8)

@@ -251,6 +251,30 @@ def draw_scene_facts(scenes: Sequence[SceneFacts]) -> Figure:
     return figure
 
 
+def draw_shares(axes: Axes, groups: Mapping[str, Mapping[str, tuple[float, float, float]]], title: str) -> None:
+    """Bars with intervals.
+
+    Args:
+        axes: Where.
+        groups: Name of each group to its parts, each with share, lower and upper end, from 0 to 1.
+        title: Of the vertical axis.
+    """
+    parts = list(dict.fromkeys(part for group in groups.values() for part in group))
+    width = 0.8 / max(len(parts), 1)
+    for number, part in enumerate(parts):
+        rows = [row for row, group in enumerate(groups.values()) if part in group]
+        share, low, high = 100.0 * np.array([group[part] for group in groups.values() if part in group]).T
+        place = np.array(rows) + (number - (len(parts) - 1) / 2) * width
+        colour = _KINDS.get(part, "#666666")  # type: ignore[call-overload]
+        error = np.maximum([share - low, high - share], 0.0)
+        axes.bar(place, share, 0.9 * width, yerr=error, color=colour, ecolor=_TEXT, capsize=2, label=plain(part))
+    axes.set_xticks(range(len(groups)), [plain(name) for name in groups], fontsize=9)
+    axes.set_ylabel(title)
+    axes.set_ylim(0.0, 100.0)
+    _tidy(axes, "y")
+    axes.legend(frameon=False, fontsize=9, ncols=len(parts), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
 def _tidy(axes: Axes, grid: Literal["x", "y", ""]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import mujoco
 import numpy as np
 from dexgrasp_common.transforms import look_at
 from numpy.typing import NDArray
@@ -42,3 +45,12 @@ def framing(
     distance = (away / slope - seen[:, 2:]).max()  # of the camera behind the points' origin
     pose[:3, 3] = pose[:3, :3] @ np.array([middle[0], middle[1], -distance])
     return pose
+
+
+def geom_corners(model: mujoco.MjModel, data: mujoco.MjData, geoms: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Corners of the boxes about G geoms, world frame: array (8 G, 3) [m]."""
+    box = model.geom_aabb[geoms]
+    signs = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
+    local = box[:, None, :3] + signs * box[:, None, 3:]
+    turned = np.einsum("gij,gkj->gki", data.geom_xmat[geoms].reshape(-1, 3, 3), local)
+    return np.asarray((data.geom_xpos[geoms, None] + turned).reshape(-1, 3))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import cv2
 import mujoco
 import numpy as np
@@ -20,7 +18,7 @@ from dexgrasp_description import HandModel, load_hand
 from dexgrasp_training.assets import ObjectAsset
 from dexgrasp_training.object_grasps import ObjectGrasps
 from dexgrasp_training.report.charts import new_figure, plain
-from dexgrasp_training.report.framing import FIELD_OF_VIEW, framing, picture_camera
+from dexgrasp_training.report.framing import FIELD_OF_VIEW, framing, geom_corners, picture_camera
 from dexgrasp_training.report.yields import in_order
 
 GRASPS = 3  # of each method on a sheet
@@ -158,7 +156,7 @@ class _Stage:
 
     def _picture(self, towards: NDArray[np.float64], contacts: NDArray[np.float64]) -> NDArray[np.uint8]:
         data = self._data
-        seen = np.concatenate([self._corners, self._hand_corners()])
+        seen = np.concatenate([self._corners, geom_corners(self._model, data, self._hand_geoms)])
         object_T_camera = framing(seen, towards, _MARGIN)
         eye = object_T_camera[:3, 3]
         picture = render_scene(
@@ -175,15 +173,6 @@ class _Stage:
             for colour, width in (((0, 0, 0), 3), (_RING_COLOUR, 1)):
                 cv2.circle(picture, (u, v), 6, colour, width, cv2.LINE_AA)
         return picture
-
-    def _hand_corners(self) -> NDArray[np.float64]:
-        """Corners of the boxes about the hand's geoms: array (8 G, 3)."""
-        geoms, data = self._hand_geoms, self._data
-        box = self._model.geom_aabb[geoms]
-        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
-        local = box[:, None, :3] + signs * box[:, None, 3:]
-        turned = np.einsum("gij,gkj->gki", data.geom_xmat[geoms].reshape(-1, 3, 3), local)
-        return (data.geom_xpos[geoms, None] + turned).reshape(-1, 3)
 
 
 def _even_directions(count: int) -> NDArray[np.float64]:

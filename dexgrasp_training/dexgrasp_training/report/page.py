@@ -93,7 +93,7 @@ def write_report(dataset: Dataset, hand: str, folder: Path, console: Console) ->
             content["pictures_missing"] = str(error)
     content["pictures"] = pictures
     write_json(folder / "report.json", content)
-    page = _page(content)
+    page = render("page.html", **content, outcomes=[outcome.name.lower() for outcome in HoldOutcome])
     write_file(folder / "index.html", lambda stream: stream.write(page.encode()))
     return content
 
@@ -195,7 +195,8 @@ def _keep(pictures: dict[str, list[Picture]], section: str, title: str, figure: 
     found.append({"file": file, "title": title})
 
 
-def _page(content: dict[str, Any]) -> str:
+def render(template: str, **content: Any) -> str:
+    """A page from a template of this folder."""
     environment = Environment(
         loader=PackageLoader("dexgrasp_training", "report"),
         autoescape=True,
@@ -204,8 +205,7 @@ def _page(content: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(count=_count, percent=_percent, size=_size, duration=_duration, fixed=_fixed)
-    outcomes = [outcome.name.lower() for outcome in HoldOutcome]
-    return environment.get_template("page.html").render(**content, outcomes=outcomes)
+    return environment.get_template(template).render(**content)
 
 
 def _count(number: float | None) -> str:

@@ -1,0 +1,1 @@
+"""How often the grasps of several generators lift an object, on the same held-out scenes, views and seeds."""

@@ -1,0 +1,207 @@
+"""Who competes: generators by name, and checkpoints under each ranking, which share the grasps that they rank."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dexgrasp_planner.checkpoints import Checkpoint
+from dexgrasp_planner.generators import GRASP_GENERATORS, GenerateError, GraspGenerator, SceneCloud
+from dexgrasp_planner.learned import BOTH, RANKINGS, LearnedConfig, LearnedGenerator, Sampled
+from dexgrasp_planner.network.flow_sampling import FLOW_PRESETS
+
+from dexgrasp_description import GraspSet, load_hand
+from dexgrasp_training.errors import SettingsError
+
+HEURISTIC = "heuristic"  # what the others are compared with
+SAMPLERS = tuple(FLOW_PRESETS)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One that is tested.
+
+    Attributes:
+        name: As tables call it.
+        generator: Name in `GRASP_GENERATORS`; empty: a checkpoint.
+        checkpoint: Its folder.
+        ranking: What its grasps are ranked by.
+        sampler: How they are sampled.
+        digest: Of the checkpoint's files: rows of one are not those of another.
+    """
+
+    name: str
+    generator: str = ""
+    checkpoint: str = ""
+    ranking: str = ""
+    sampler: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a contestant proposes for one view.
+
+    Attributes:
+        grasps: Best first; none where there is an error.
+        candidates: How many were proposed before the filter.
+        milliseconds: Of one generation. Rankings of the same samples count the sampling and the first one's filter.
+        error: Why there are no grasps; None otherwise.
+    """
+
+    grasps: GraspSet
+    candidates: int
+    milliseconds: float
+    error: GenerateError | None = None
+
+
+def contestants(
+    names: Sequence[str], checkpoints: Sequence[str], hand: str, sampler: str, *, compare_samplers: bool = False
+) -> tuple[Contestant, ...]:
+    """The contestants that a command asks for.
+
+    Args:
+        names: Generators, and rankings of every checkpoint; none: `heuristic`, and all four with a checkpoint.
+        checkpoints: Folders, each as `FOLDER` or `NAME=FOLDER`; names are shown where there are several.
+        hand: Its name.
+        sampler: One of `SAMPLERS`.
+        compare_samplers: Add `both` under every other sampler.
+
+    Raises:
+        SettingsError: An unknown or superfluous name, or no checkpoint where one is needed.
+        CheckpointError: A checkpoint is missing, damaged or for another hand.
+    """
+    generators = [name for name, _ in GRASP_GENERATORS]
+    if sampler not in SAMPLERS:
+        raise SettingsError(f"There is no sampler {sampler!r}. Samplers: {', '.join(SAMPLERS)}.")
+    if compare_samplers and not checkpoints:
+        raise SettingsError("Samplers are compared on a checkpoint; give one: --checkpoint FOLDER.")
+    folders = _named(checkpoints)
+    found: list[Contestant] = []
+    for name in names or (HEURISTIC, *(RANKINGS if checkpoints else ())):
+        if name in generators:
+            found.append(Contestant(name, generator=name))
+        elif name not in RANKINGS:
+            raise SettingsError(f"There is no contestant {name!r}. Contestants: {', '.join([*generators, *RANKINGS])}.")
+        elif not checkpoints:
+            raise SettingsError(f"{name!r} ranks what a network samples; give one: --checkpoint FOLDER.")
+        else:
+            for prefix, folder in folders.items():
+                found.append(Contestant(prefix + name, checkpoint=folder, ranking=name, sampler=sampler))
+    if compare_samplers:
+        for prefix, folder in folders.items():
+            for preset in SAMPLERS:
+                one = Contestant(f"{prefix}{BOTH} ({preset})", checkpoint=folder, ranking=BOTH, sampler=preset)
+                if all((c.checkpoint, c.ranking, c.sampler) != (folder, BOTH, preset) for c in found):
+                    found.append(one)
+    twice = {one.name for one in found if sum(other.name == one.name for other in found) > 1}
+    if twice:
+        raise SettingsError(f"{', '.join(sorted(twice))} would compete twice; name each once.")
+    digests = {folder: _digest(Path(folder), hand) for folder in folders.values()}
+    return tuple(replace(one, digest=digests[one.checkpoint]) if one.checkpoint else one for one in found)
+
+
+def ask(
+    competing: Sequence[Contestant], hand: str, cloud: SceneCloud, top: int, seed: int
+) -> tuple[dict[str, Answer], dict[tuple[str, str], Sampled]]:
+    """What each proposes for a view, by its name; and what was sampled, by checkpoint and sampler.
+
+    Args:
+        competing: The same cloud and seed for all.
+        top: Grasps of each, at most.
+        seed: Of every random choice.
+    """
+    answers: dict[str, Answer] = {}
+    sampled: dict[tuple[str, str], Sampled] = {}
+    for one in competing:
+        if one.generator:
+            answers[one.name] = _timed(_generator(one.generator, hand), hand, cloud, top, seed)
+    for key in dict.fromkeys((one.checkpoint, one.sampler) for one in competing if not one.generator):
+        same = [one for one in competing if (one.checkpoint, one.sampler) == key]
+        learned, start = _learned(key[0], hand), time.perf_counter()
+        try:
+            sampled[key] = found = learned.sample(cloud, seed, key[1])
+        except GenerateError as error:
+            answers.update({one.name: Answer(_nothing(hand), 0, _since(start), error) for one in same})
+            continue
+        first = 0.0
+        for one in same:
+            grasps, missing = _nothing(hand), None
+            try:
+                grasps = learned.rank(found, top, one.ranking)
+            except GenerateError as error:
+                missing = error
+            first = first or _since(start)
+            answers[one.name] = Answer(grasps, found.drawn, first, missing)
+    return {one.name: answers[one.name] for one in competing}, sampled
+
+
+def about(competing: Sequence[Contestant]) -> dict[str, Any]:
+    """What each checkpoint says of itself, by its name."""
+    folders: Mapping[str, str] = {one.checkpoint: one.digest for one in competing if one.checkpoint}
+    return {
+        checkpoint_name(folder): {"sha256": digest, **Checkpoint.load(Path(folder)).about}
+        for folder, digest in folders.items()
+    }
+
+
+def checkpoint_name(folder: str) -> str:
+    """Of a checkpoint where none is given: that of its folder, or of the run's folder that holds it."""
+    path = Path(folder)
+    return path.parent.name if path.name == "checkpoint" else path.name
+
+
+def _named(checkpoints: Sequence[str]) -> dict[str, str]:
+    """Prefix of the names, and folder, of each checkpoint."""
+    folders: dict[str, str] = {}
+    for given in checkpoints:
+        name, _, folder = given.rpartition("=")
+        path = Path(folder).expanduser().absolute()
+        name = name or checkpoint_name(str(path))
+        prefix = f"{name}/" if len(checkpoints) > 1 else ""
+        if prefix in folders:
+            raise SettingsError(f"Two checkpoints would be named {name!r}; say NAME=FOLDER.")
+        folders[prefix] = str(path)
+    return folders
+
+
+def _digest(folder: Path, hand: str) -> str:
+    Checkpoint.load(folder).make(load_hand(hand))
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=8)
+def _generator(name: str, hand: str) -> GraspGenerator:
+    made: GraspGenerator = GRASP_GENERATORS.create(name, load_hand(hand))
+    return made
+
+
+@lru_cache(maxsize=8)
+def _learned(checkpoint: str, hand: str) -> LearnedGenerator:
+    loaded = load_hand(hand)
+    return LearnedGenerator(loaded, Checkpoint.load(Path(checkpoint)).make(loaded), LearnedConfig())
+
+
+def _timed(generator: GraspGenerator, hand: str, cloud: SceneCloud, top: int, seed: int) -> Answer:
+    start = time.perf_counter()
+    try:
+        generation = generator.generate(cloud, top, seed)
+    except GenerateError as error:
+        return Answer(_nothing(hand), 0, _since(start), error)
+    return Answer(generation.grasps, generation.candidates, _since(start))
+
+
+def _nothing(hand: str) -> GraspSet:
+    return GraspSet.empty(hand, len(load_hand(hand).joint_names))
+
+
+def _since(start: float) -> float:
+    return 1e3 * (time.perf_counter() - start)
