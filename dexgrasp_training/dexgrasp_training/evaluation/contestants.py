@@ -123,7 +123,7 @@ def ask(
             answers[one.name] = _timed(_generator(one.generator, hand), hand, cloud, top, seed)
     for key in dict.fromkeys((one.checkpoint, one.sampler) for one in competing if not one.generator):
         same = [one for one in competing if (one.checkpoint, one.sampler) == key]
-        learned, start = _learned(key[0], hand), time.perf_counter()
+        learned, start = _learned(key[0], hand, same[0].digest), time.perf_counter()
         try:
             sampled[key] = found = learned.sample(cloud, seed, key[1])
         except GenerateError as error:
@@ -185,7 +185,8 @@ def _generator(name: str, hand: str) -> GraspGenerator:
 
 
 @lru_cache(maxsize=8)
-def _learned(checkpoint: str, hand: str) -> LearnedGenerator:
+def _learned(checkpoint: str, hand: str, digest: str) -> LearnedGenerator:
+    """Another digest is another network in the same folder."""
     loaded = load_hand(hand)
     return LearnedGenerator(loaded, Checkpoint.load(Path(checkpoint)).make(loaded), LearnedConfig())
 
