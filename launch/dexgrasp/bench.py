@@ -1,7 +1,7 @@
 """`python -m dexgrasp.bench`: the figures of this machine, as a table and as bench_report.json.
 
 A figure is a function and its row in `LIBRARY` or in `SYSTEM`; the latter are given a running bringup. What spreads is
-given as its median.
+given as its median. The learned generator has a table of its own, see `generator_bench`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from typing import Any, Literal
 import numpy as np
 from dexgrasp_common.nodes.clients import call_action, call_service
 from dexgrasp_common.report import commit, machine, write_report
+from dexgrasp_planner.generators import SceneCloud
 from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image, PointCloud2
 
+from dexgrasp import generator_bench
 from dexgrasp.cli import add_bringup_arguments, bringup_arguments
 from dexgrasp.demo import bringup, log_tail, nanoseconds, reset_scene, wait_for_nodes
 from dexgrasp.nodes import share_folder
@@ -38,6 +40,7 @@ from dexgrasp_msgs.srv import PlanGrasp
 SECONDS = 10.0  # of watching, for rates [s]
 OBJECTS = 5
 SEED = 0
+LEARNED_GENERATOR = "learned_generator"  # the name of its table
 
 
 @dataclass(frozen=True)
@@ -126,11 +129,9 @@ def depth_restoration() -> float:
 
 def generate_grasps() -> float:
     """Grasps on the sample image, from its cloud on [ms]."""
-    from dexgrasp_perception.scene import look_at_table
-    from dexgrasp_planner.generators import GRASP_GENERATORS, SceneCloud
+    from dexgrasp_planner.generators import GRASP_GENERATORS
 
-    scene = look_at_table(*_sample(), seed=SEED)
-    view = SceneCloud(scene.cloud[scene.workspace], scene.table_T_camera, scene.area)
+    view = sample_cloud()
     generator = GRASP_GENERATORS.create("", load_hand("leap_right"))
     return _median_ms(_timed(lambda: generator.generate(view, 100, SEED), 3))
 
@@ -190,7 +191,7 @@ SYSTEM = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; the exit status says whether every figure could be measured, not whether it is good."""
-    names = [figure.name for figure in LIBRARY + SYSTEM]
+    names = [*(figure.name for figure in LIBRARY + SYSTEM), LEARNED_GENERATOR]
     parser = argparse.ArgumentParser(prog="python -m dexgrasp.bench", description="Measure this machine.")
     parser.add_argument("--report", type=Path, default=Path("bench_report.json"), metavar="JSON")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
@@ -200,6 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     values: dict[Figure, float] = {}
     failures: list[str] = []
     _measure([figure for figure in LIBRARY if figure.name in wanted], (), values, failures)
+    learned = _learned_generator(failures) if LEARNED_GENERATOR in wanted else []
     system = [figure for figure in SYSTEM if figure.name in wanted]
     if system:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
@@ -213,6 +215,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with Session() as session:
                     _measure(system, (Running(session, first_grasps_s, grasps),), values, failures)
     Console().print(_table(values))
+    if learned:
+        Console(width=180).print(
+            generator_bench.table(
+                learned, "Learned generator: 40,000 points shown, 1,024 grasps ranked; wall time [ms]"
+            )
+        )
     for failure in failures:
         print(f"dexgrasp bench: {failure}", file=sys.stderr)
     common = {"machine": machine(), "commit": commit()}
@@ -221,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         | {"better": figure.better, **common}
         for figure, value in values.items()
     ]
-    write_report(parsed.report, rows)
+    write_report(parsed.report, rows + [figure | common for row in learned for figure in row.figures()])
     return 1 if failures else 0
 
 
@@ -252,6 +260,17 @@ def _measure(
             failures.append(f"{figure.name}: {type(error).__name__}: {error}")
 
 
+def _learned_generator(failures: list[str]) -> list[generator_bench.Row]:
+    print(f"{LEARNED_GENERATOR} ...", file=sys.stderr, flush=True)
+    try:
+        measured, left_out = generator_bench.rows(sample_cloud())
+    except Exception as error:
+        failures.append(f"{LEARNED_GENERATOR}: {type(error).__name__}: {error}")
+        return []
+    print(*left_out, sep="\n", file=sys.stderr)
+    return measured
+
+
 @contextmanager
 def _emulated_bus() -> Iterator[str]:
     """Port of an emulated Dynamixel bus that another process answers, for as long as this one lives."""
@@ -280,6 +299,14 @@ def _serve_bus(port: str, client: Connection) -> None:
     with DynamixelBus(KinematicPlant(hand.joint_names, hand.home), link=port):
         client.send("started")
         client.poll(None)  # until the other end closes, by itself or with its process
+
+
+def sample_cloud() -> SceneCloud:
+    """The shipped sample as generators want it."""
+    from dexgrasp_perception.scene import look_at_table
+
+    scene = look_at_table(*_sample(), seed=SEED)
+    return SceneCloud(scene.cloud[scene.workspace], scene.table_T_camera, scene.area)
 
 
 def _sample() -> tuple[Any, Any]:
