@@ -9,8 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dexgrasp_description import load_hand
 from dexgrasp_training.assets import ObjectAsset
 from dexgrasp_training.dataset import Dataset
@@ -87,8 +85,8 @@ def synthesise(root: str, chunk: Chunk, attempts: int, seed: int, share: float) 
     """Make one chunk's candidates and write them.
 
     Args:
-        share: Of the chunks, spread evenly over their numbers, those of the object at rest: of the candidates that
-            a hand can come to there at all, they keep the half that it can come to most often.
+        share: Of the chunks, spread evenly over their numbers, those of the object at rest. They keep the candidates
+            that a hand can come to in one of its resting poses.
     """
     dataset = Dataset(Path(root))
     path = dataset.object_path(chunk.object)
@@ -99,8 +97,7 @@ def synthesise(root: str, chunk: Chunk, attempts: int, seed: int, share: float) 
     )
     if resting:
         usable = resting.usable(candidates.object_T_palm, candidates.pregrasp, candidates.grasp)
-        possible = usable[usable > 0.0]
-        candidates = candidates[usable >= np.median(possible)] if len(possible) else candidates[:0]
+        candidates = candidates[usable > 0.0]
     # Best first would bias what is kept when a set is cut short; the order is that of the attempts.
     candidates.save(dataset.candidates_path(chunk.hand, chunk.object, chunk.method, chunk.number))
     return {"object": chunk.object, "method": chunk.method, "attempts": attempts, "candidates": len(candidates)}
