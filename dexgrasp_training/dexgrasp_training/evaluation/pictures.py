@@ -78,7 +78,7 @@ class GraspPicture:
         mesh = self._test.lift_scene.objects[aimed].mesh
         pose = self._test.lift_scene.world_T_object[aimed]
         vertices = np.asarray(mesh.vertices)
-        points = apply(pose, vertices[:: max(1, len(vertices) // _SAMPLES)])
+        points = apply(pose, vertices[:: max(1, len(vertices) // _SAMPLES)]).astype(np.float64)
         angles = 2.0 * np.pi * np.arange(_AZIMUTHS) / _AZIMUTHS
         sides = [np.array([np.cos(angle), np.sin(angle), _HEIGHT], dtype=np.float64) for angle in angles]
         best = max(sides, key=lambda towards: self._shown(towards, points, aimed))
