@@ -84,7 +84,7 @@ class FoldedResUNet14:
     def __call__(self, voxels: Voxels) -> VoxelOutputs:
         """Scores at every voxel, and features on demand, in the order of the voxels."""
         pyramid, layers = voxels.pyramid, self._layers
-        occupied = (pyramid.neighbours(1, 5) >= 0).T.to(self._head.bias.dtype)
+        occupied = pyramid.occupancy(1, 5).to(self._head.bias.dtype)
         skips = [layers["conv0p1s1"].matrix(occupied).relu_()]
         stride = 1
         for stage in range(1, STAGES + 1):
