@@ -98,8 +98,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def without_times(content: Any) -> Any:
+    """Without what two runs may differ in: times, and versions, as the commit may have changed in between."""
     if isinstance(content, dict):
-        return {key: without_times(value) for key, value in content.items() if key != "generate_ms"}
+        return {key: without_times(value) for key, value in content.items() if key not in ("generate_ms", "versions")}
     return [without_times(value) for value in content] if isinstance(content, list) else content
 
 
