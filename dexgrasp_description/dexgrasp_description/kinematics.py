@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dexgrasp_description.errors import MalformedDescriptionError
-from dexgrasp_description.models import RobotModel
+from dexgrasp_description.errors import MalformedDescriptionError, UnknownNameError
+from dexgrasp_description.models import HandModel, RobotModel
 from dexgrasp_description.tree import Joint
 
 
@@ -81,6 +81,19 @@ class ForwardKinematics:
         """`base_link_T_link` (B, 4, 4) of every link by name, for joint positions q (B, D)."""
         poses = self.stacked_poses(q)
         return {link: poses[:, i] for i, link in enumerate(self.link_names)}
+
+    def frame_poses(self, q: Tensor, name: str) -> Tensor:
+        """`palm_T_frame` (B, 4, 4) of one of a hand's `frames`, for joint positions q (B, D).
+
+        Raises:
+            UnknownNameError: The model has no such frame.
+        """
+        frames = self.model.frames if isinstance(self.model, HandModel) else {}
+        if name not in frames:
+            known = ", ".join(sorted(frames)) or "none"
+            raise UnknownNameError(f"{self.model.name} has no frame {name!r}. Its frames: {known}.")
+        link_T_frame = torch.as_tensor(frames[name].link_T_frame.copy(), dtype=self.dtype, device=self.device)
+        return self.link_poses(q)[frames[name].link] @ link_T_frame
 
     def surface_points(self, q: Tensor, n: int = 2000, seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
         """The model's surface samples moved by the joints.

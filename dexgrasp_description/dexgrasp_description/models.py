@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from dexgrasp_common.transforms import from_xyz_rpy
 from numpy.typing import NDArray
 
 from dexgrasp_description import primitives
@@ -20,9 +22,18 @@ ROBOTS = Path(__file__).parent / "robots"
 _COMMON_KEYS = {"name", "kind", "base_link", "joint_names", "limits", "home", "collision"}
 # Required and optional keys of a data file.
 _KEYS: dict[str, tuple[set[str], set[str]]] = {
-    "hand": (_COMMON_KEYS | {"approach_axis", "fingertips", "contact_points", "key_points"}, {"ignored_pairs"}),
+    "hand": (
+        _COMMON_KEYS | {"approach_axis", "fingertips", "contact_points", "key_points"},
+        {"ignored_pairs", "frames"},
+    ),
     "arm": (_COMMON_KEYS | {"flange_link", "acceleration_limit"}, {"ignored_pairs", "dh"}),
 }
+# Of a rule for contact points or key points.
+_RULE_KEYS = {
+    "contact_points": ({"links", "primitive", "face"}, {"grid", "spacing", "margin", "spread"}),
+    "key_points": ({"links", "primitive"}, {"spacing"}),
+}
+_HIDDEN = 1e-9  # a contact point this deep inside another primitive of its link is not on the outside [m]
 Samples = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
@@ -127,6 +138,19 @@ class Fingertip:
 
 
 @dataclass(frozen=True, eq=False)
+class Frame:
+    """A frame on a link.
+
+    Attributes:
+        link: The link.
+        link_T_frame: array (4, 4).
+    """
+
+    link: str
+    link_T_frame: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class HandModel(RobotModel):
     """A hand. Its base link is the frame `palm`.
 
@@ -136,12 +160,14 @@ class HandModel(RobotModel):
         contact_points: Link to points (K, 3) [m] and normals (K, 3) of the inner surface, link frame; the normals point
             out of the hand, towards what it holds.
         key_points: Link to spheres (K, 4), centre and radius [m], link frame, for self-collision.
+        frames: Frames by which others place this hand, named after them, where it is not the palm.
     """
 
     approach_axis: NDArray[np.float64]
     fingertips: tuple[Fingertip, ...]
     contact_points: Samples
     key_points: dict[str, NDArray[np.float64]]
+    frames: dict[str, Frame]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,9 +204,11 @@ def load_hand(name: str) -> HandModel:
             for tip in data["fingertips"]
         ),
         contact_points=_contact_points(data["contact_points"], common["collision"]),
-        key_points={link: _frozen(spheres) for link, spheres in data["key_points"].items()},
+        key_points=_key_points(data["key_points"], common["collision"]),
+        frames={key: _frame(entry) for key, entry in data.get("frames", {}).items()},
     )
     named = [tip.link for tip in hand.fingertips] + list(hand.contact_points) + list(hand.key_points)
+    named += [frame.link for frame in hand.frames.values()]
     _check_links(name, named, hand.links)
     return hand
 
@@ -263,24 +291,68 @@ def _common(name: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _contact_points(rules: list[dict[str, Any]], collision: tuple[Primitive, ...]) -> Samples:
+    """Grids on faces. What lies inside another primitive of the link is left out."""
     found: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
     for rule in rules:
-        for link in rule["links"]:
-            own = [primitive for primitive in collision if primitive.link == link]
-            number = rule["primitive"]
-            if not 0 <= number < len(own):
-                raise MalformedDescriptionError(
-                    f"Contact points name primitive {number} of link {link!r}, which has {len(own)}."
-                )
-            rows, columns = rule["grid"]
-            patch = own[number].face_grid(
-                rule["face"], (rows, columns), rule.get("margin", 0.0), rule.get("spread", 0.0)
-            )
-            found.setdefault(link, []).append(patch)
+        for link, own, number in _ruled("contact_points", rule, collision):
+            face, margin, spread = rule["face"], rule.get("margin", 0.0), rule.get("spread", 0.0)
+            if ("grid" in rule) == ("spacing" in rule):
+                raise MalformedDescriptionError(f"Contact points need either a grid or a spacing; got {rule}.")
+            if "grid" in rule:
+                rows, columns = rule["grid"]
+            else:
+                rows, columns = own[number].grid_shape(face, rule["spacing"], margin, spread)
+            points, normals = own[number].face_grid(face, (rows, columns), margin, spread)
+            outside = np.ones(len(points), dtype=bool)
+            for i, other in enumerate(own):
+                if i != number:
+                    outside &= other.signed_distance(points) > -_HIDDEN
+            found.setdefault(link, []).append((points[outside], normals[outside]))
     return {
         link: (_frozen(np.concatenate([p for p, _ in patches])), _frozen(np.concatenate([n for _, n in patches])))
         for link, patches in found.items()
     }
+
+
+def _key_points(
+    entries: dict[str, Any] | list[dict[str, Any]], collision: tuple[Primitive, ...]
+) -> dict[str, NDArray[np.float64]]:
+    """Spheres that are listed by link, or the spheres inside the primitives that rules name."""
+    if isinstance(entries, dict):
+        return {link: _frozen(spheres) for link, spheres in entries.items()}
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for rule in entries:
+        for link, own, number in _ruled("key_points", rule, collision):
+            found.setdefault(link, []).append(own[number].inner_spheres(rule.get("spacing")))
+    return {link: _frozen(np.concatenate(spheres)) for link, spheres in found.items()}
+
+
+def _ruled(
+    what: str, rule: dict[str, Any], collision: tuple[Primitive, ...]
+) -> Iterator[tuple[str, list[Primitive], int]]:
+    """The links of a rule, each with its primitives and the number of the one that is meant."""
+    required, optional = _RULE_KEYS[what]
+    if not required <= set(rule) <= required | optional:
+        raise MalformedDescriptionError(
+            f"A rule of {what} has the keys {', '.join(sorted(required))}, and may have "
+            f"{', '.join(sorted(optional))}; got {rule}."
+        )
+    if not rule.get("spacing", 1.0) > 0.0:
+        raise MalformedDescriptionError(f"The spacing of {what} must be positive [m]; got {rule}.")
+    for link in rule["links"]:
+        own = [primitive for primitive in collision if primitive.link == link]
+        if not 0 <= rule["primitive"] < len(own):
+            raise MalformedDescriptionError(
+                f"A rule of {what} names primitive {rule['primitive']} of link {link!r}, which has {len(own)}."
+            )
+        yield link, own, rule["primitive"]
+
+
+def _frame(entry: dict[str, Any]) -> Frame:
+    if not {"link"} <= set(entry) <= {"link", "at", "rpy"}:
+        raise MalformedDescriptionError(f"A frame needs a link, and may have at and rpy; got {entry}.")
+    at, rpy = (_vector(entry, key, 3) if key in entry else np.zeros(3) for key in ("at", "rpy"))
+    return Frame(entry["link"], _frozen(from_xyz_rpy(at, rpy)))
 
 
 def _check_links(name: str, wanted: list[str], links: tuple[str, ...]) -> None:

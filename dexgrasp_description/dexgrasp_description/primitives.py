@@ -89,29 +89,70 @@ class Primitive:
         Raises:
             MalformedDescriptionError: The face is not one of this solid's.
         """
+        local, along = self._side(face)
+        if self.kind == "box":
+            return self._box_face(along, np.sign(local[along]), shape, margin, _FACES[face][0])
+        middle = np.arctan2(local[1], local[0])
+        heights = _spaced(self.size[1] - margin, shape[0])
+        angles = middle + _spaced(spread, shape[1])
+        z, angle = (a.ravel() for a in np.meshgrid(heights, angles, indexing="ij"))
+        normals = np.column_stack([np.cos(angle), np.sin(angle), np.zeros_like(angle)])
+        points = normals * self.size[0]
+        points[:, 2] = z
+        return self._to_link(points, normals)
+
+    def grid_shape(self, face: str, spacing: float, margin: float, spread: float) -> tuple[int, int]:
+        """The counts with which `face_grid` lays its points as near to `spacing` [m] apart as can be.
+
+        Raises:
+            MalformedDescriptionError: The face is not one of this solid's.
+        """
+        self._side(face)
+        if self.kind == "box":
+            geom_of_link = np.argmax(np.abs(self.link_T_geom[:3, :3]), axis=1)
+            first, second = (self.size[geom_of_link[i]] - margin for i in range(3) if i != _FACES[face][0])
+        else:
+            first, second = self.size[1] - margin, spread * self.size[0]
+        return 1 + max(0, round(2.0 * first / spacing)), 1 + max(0, round(2.0 * second / spacing))
+
+    def inner_spheres(self, spacing: float | None = None) -> NDArray[np.float64]:
+        """Spheres (K, 4), centre and radius [m], link frame: the largest inside the solid, in rows that fill it.
+
+        Args:
+            spacing: Neighbours are at most so far apart [m]; None: as far as they touch.
+        """
+        if self.kind == "box":
+            radius = float(self.size.min())
+            room = self.size - radius
+        else:
+            radius = float(self.size[0])
+            room = np.array([0.0, 0.0, 0.0 if self.kind == "sphere" else self.size[1]])
+            if self.kind == "cylinder":
+                radius = float(self.size.min())
+                room = np.array([self.size[0], self.size[0], self.size[1]]) - radius
+        step = spacing or 2.0 * radius
+        rows = [_spaced(half, 1 + int(np.ceil(2.0 * half / step - 1e-9))) for half in room]
+        centres = np.stack(np.meshgrid(*rows, indexing="ij"), axis=-1).reshape(-1, 3)
+        if self.kind == "cylinder":
+            centres = centres[np.linalg.norm(centres[:, :2], axis=1) <= self.size[0] - radius + 1e-9]
+        moved, _ = self._to_link(centres, centres)
+        return np.column_stack([moved, np.full(len(moved), radius)])
+
+    def _side(self, face: str) -> tuple[NDArray[np.float64], int]:
+        """Direction of a face in the solid's own frame, and the axis of the solid along which it points."""
         if face not in _FACES:
             raise MalformedDescriptionError(f"Unknown face {face!r} of link {self.link!r}. Valid: {', '.join(_FACES)}.")
         index, sign = _FACES[face]
-        direction = sign * np.eye(3)[index]
-        local = self.link_T_geom[:3, :3].T @ direction
+        local = self.link_T_geom[:3, :3].T @ (sign * np.eye(3)[index])
         along = int(np.argmax(np.abs(local)))
         if abs(local[along]) < 1.0 - 1e-6:
             raise MalformedDescriptionError(f"Face {face!r} of link {self.link!r} is not a face of its {self.kind}.")
-        if self.kind == "box":
-            return self._box_face(along, np.sign(local[along]), shape, margin, index)
-        if self.kind in ("capsule", "cylinder") and along != 2:
-            middle = np.arctan2(local[1], local[0])
-            heights = _spaced(self.size[1] - margin, shape[0])
-            angles = middle + _spaced(spread, shape[1])
-            z, angle = (a.ravel() for a in np.meshgrid(heights, angles, indexing="ij"))
-            normals = np.column_stack([np.cos(angle), np.sin(angle), np.zeros_like(angle)])
-            points = normals * self.size[0]
-            points[:, 2] = z
-            return self._to_link(points, normals)
-        raise MalformedDescriptionError(
-            f"Contact points lie on boxes and the sides of capsules and cylinders, "
-            f"not on face {face!r} of the {self.kind} on {self.link!r}."
-        )
+        if self.kind == "sphere" or (self.kind != "box" and along == 2):
+            raise MalformedDescriptionError(
+                f"Contact points lie on boxes and the sides of capsules and cylinders, "
+                f"not on face {face!r} of the {self.kind} on {self.link!r}."
+            )
+        return local, along
 
     def _box_face(
         self, along: int, sign: float, shape: tuple[int, int], margin: float, link_axis: int

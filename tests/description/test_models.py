@@ -12,12 +12,25 @@ import yaml
 from dexgrasp_description.errors import MalformedDescriptionError, UnknownNameError
 from dexgrasp_description.kinematics import ForwardKinematics
 from dexgrasp_description.models import names
+from dexgrasp_description.tree import read_inertias
 
 from dexgrasp_description import load_arm, load_hand
 
 from .robots import ROBOTS, compiled, load, penetrations, random_positions
 
 HANDS = names("hand")
+
+
+# Contact points of the LEAP hand: how many on each link, their sum [m] and sum of squares [m^2]; and its key points.
+LEAP_CONTACTS = {
+    **dict.fromkeys(("fingertip", "fingertip_2", "fingertip_3"), 15),
+    **dict.fromkeys(("dip", "dip_2", "dip_3"), 9),
+    **dict.fromkeys(("pip", "pip_2", "pip_3", "mcp_joint", "mcp_joint_2", "mcp_joint_3"), 6),
+    **{"thumb_fingertip": 21, "thumb_dip": 8, "hand_base_link": 21},
+}
+LEAP_SUM = (-2.188311556, -3.232596, -0.1828)
+LEAP_SQUARES = (0.09974326074, 0.2208359714, 0.06847476616)
+LEAP_KEY_POINTS = 63
 
 
 def test_unknown_names_list_the_valid_ones() -> None:
@@ -86,6 +99,67 @@ def test_every_fingertip_has_contact_points_about_its_inner_normal(name: str) ->
         assert np.linalg.norm(tip.inner_normal) == pytest.approx(1.0)
         assert (normals @ tip.inner_normal).min() > np.cos(np.deg2rad(40.0))
         assert min(p.signed_distance(tip.centre[None])[0] for p in hand.primitives_of(tip.link)) < 0.0
+
+
+@pytest.mark.parametrize("name", HANDS)
+def test_at_home_contact_normals_face_the_inside_of_the_grasp(name: str) -> None:
+    """Each fingertip's points look at the middle of the others: the thumb's at the fingers, the fingers' at the thumb.
+
+    The palm's look along the approach.
+    """
+    hand = load_hand(name)
+    at_home = ForwardKinematics(hand).link_poses(torch.tensor(hand.home)[None])
+    poses = {link: pose[0].numpy() for link, pose in at_home.items()}
+    centres = {tip.name: poses[tip.link][:3, :3] @ tip.centre + poses[tip.link][:3, 3] for tip in hand.fingertips}
+    opposing = {tip.name for tip in hand.fingertips if tip.name in ("thumb", "left")}
+    for tip in hand.fingertips:
+        facing = [centres[other] for other in centres if (other in opposing) != (tip.name in opposing)]
+        inward = np.mean(facing, axis=0) - centres[tip.name]
+        normals = hand.contact_points[tip.link][1] @ poses[tip.link][:3, :3].T
+        assert normals.mean(axis=0) @ inward > 0.2 * np.linalg.norm(inward), tip.name
+    if hand.base_link in hand.contact_points:
+        np.testing.assert_allclose(hand.contact_points[hand.base_link][1] @ hand.approach_axis, 1.0)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_inertias_are_those_of_bodies(robot: tuple[str, str]) -> None:
+    """Symmetric by their format; positive, and no moment is larger than the two others together."""
+    for link, inertia in read_inertias(load(robot).urdf_path).items():
+        moments = np.linalg.eigvalsh(inertia.matrix)
+        assert inertia.mass > 0.0, link
+        assert moments[0] > 0.0, link
+        assert moments[2] < moments[:2].sum() * (1.0 + 1e-6), link
+
+
+def test_contact_points_of_leap_are_those_that_its_grasps_were_made_with() -> None:
+    """What was learned from this hand depends on them."""
+    hand = load_hand("leap_right")
+    assert {link: len(points) for link, (points, _) in hand.contact_points.items()} == LEAP_CONTACTS
+    points = np.concatenate([points for points, _ in hand.contact_points.values()])
+    np.testing.assert_allclose(points.sum(axis=0), LEAP_SUM, atol=1e-9)
+    np.testing.assert_allclose((points**2).sum(axis=0), LEAP_SQUARES, atol=1e-9)
+    assert sum(len(spheres) for spheres in hand.key_points.values()) == LEAP_KEY_POINTS
+
+
+def test_a_spacing_lays_the_grid_that_comes_nearest_to_it() -> None:
+    points, normals = load_hand("allegro_right").contact_points["palm"]
+    for axis, half in ((1, 0.0565 - 0.006), (2, 0.0475 - 0.006)):
+        lines = np.unique(points[:, axis].round(9))
+        assert np.ptp(lines) == pytest.approx(2.0 * half)
+        assert np.diff(lines) == pytest.approx(0.01, rel=0.1)
+    np.testing.assert_allclose(normals - [1.0, 0.0, 0.0], 0.0)
+
+
+def test_what_another_primitive_of_the_link_hides_is_no_contact_point() -> None:
+    """A turned box at the foot of Shadow's palm covers some of the places of the face beside it."""
+    hand = load_hand("shadow_right")
+    points, _ = hand.contact_points["rh_palm"]
+    box = hand.primitives_of("rh_palm")[1]
+    whole, _ = box.face_grid("-y", box.grid_shape("-y", 0.008, 0.004, 0.0), 0.004, 0.0)
+    kept = (np.abs(points[:, None] - whole).max(axis=2) < 1e-12).any(axis=0)
+    hidden = np.min([p.signed_distance(whole) for p in hand.primitives_of("rh_palm")], axis=0) < -1e-9
+    np.testing.assert_array_equal(kept, ~hidden)
+    assert hidden.any()
 
 
 def test_leap_contact_normals_face_the_palm_side_when_the_fingers_are_straight() -> None:
@@ -183,6 +257,13 @@ def test_malformed_hands_say_what_is_right(tmp_path: Path, monkeypatch: pytest.M
         ({"key_points": {"thumb": [[0, 0, 0, 0.01]]}}, "link 'thumb' does not exist"),
         ({"ignored_pairs": [["panda_hand", "thumb"]]}, "link 'thumb' does not exist"),
         ({"contact_points": [{"links": ["panda_hand"], "primitive": 4, "face": "+x", "grid": [1, 1]}]}, "which has 1"),
+        ({"contact_points": [{"links": ["panda_hand"], "primitive": 0, "face": "+x"}]}, "grid or a spacing"),
+        ({"contact_points": [{"links": ["panda_hand"], "face": "+x", "grid": [1, 1]}]}, "keys face, links, primitive"),
+        ({"contact_points": [{"links": [], "primitive": 0, "face": "+x", "spacing": 0}]}, "must be positive"),
+        ({"key_points": [{"links": ["panda_hand"], "primitive": 1}]}, "primitive 1 of link 'panda_hand', which has 1"),
+        ({"key_points": [{"links": ["panda_hand"], "primitive": 0, "radius": 1}]}, "may have spacing"),
+        ({"frames": {"mano": {"link": "wrist"}}}, "link 'wrist' does not exist"),
+        ({"frames": {"mano": {"at": [0, 0, 0]}}}, "A frame needs a link"),
         ({"colour": "grey"}, "unknown keys: colour"),
     ]
     for change, message in cases:

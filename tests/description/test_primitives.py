@@ -131,3 +131,30 @@ def test_malformed_primitives_say_what_is_right(entry: dict[str, Any], message: 
 def test_faces_that_do_not_exist_are_refused(entry: dict[str, Any], face: str, message: str) -> None:
     with pytest.raises(MalformedDescriptionError, match=message):
         _solid(entry).face_grid(face, (2, 2), 0.0, 0.0)
+
+
+@pytest.mark.parametrize("entry", [*SOLIDS, {"cylinder": [0.009, 0.02], "axis": "y"}, {"box": [0.02, 0.02, 0.02]}])
+@pytest.mark.parametrize("spacing", [None, 0.005])
+def test_inner_spheres_are_the_largest_inside_and_stand_no_further_apart(
+    entry: dict[str, Any], spacing: float | None
+) -> None:
+    solid = _solid(entry)
+    spheres = solid.inner_spheres(spacing)
+    np.testing.assert_allclose(-solid.signed_distance(spheres[:, :3]), spheres[:, 3], atol=1e-12)
+    assert len(np.unique(spheres[:, :3].round(9), axis=0)) == len(spheres)
+    # No point of the solid is farther from its surface than the radius.
+    inside = solid.link_T_geom[:3, 3] + np.random.default_rng(0).uniform(-0.05, 0.05, (5000, 3))
+    assert -solid.signed_distance(inside).min() <= spheres[0, 3] + 1e-9
+    if len(spheres) > 1:
+        apart = np.linalg.norm(spheres[:, None, :3] - spheres[None, :, :3], axis=2) + np.eye(len(spheres))
+        assert (apart.min(axis=1) <= (spacing or 2.0 * spheres[0, 3]) + 1e-9).all()
+
+
+def test_a_grid_has_the_counts_that_come_nearest_to_its_spacing() -> None:
+    box = _solid({"box": [0.01, 0.02, 0.03]})
+    assert box.grid_shape("+x", 0.01, 0.005, 0.0) == (1 + 3, 1 + 5)
+    assert box.grid_shape("-z", 0.01, 0.01, 0.0) == (1, 1 + 2)
+    capsule = _solid({"capsule": [0.01, 0.02], "axis": "x"})
+    assert capsule.grid_shape("-z", 0.01, 0.0, 0.5) == (1 + 4, 1 + 1)
+    with pytest.raises(MalformedDescriptionError, match="sides of capsules"):
+        _solid({"sphere": [0.01]}).grid_shape("+x", 0.01, 0.0, 0.0)
