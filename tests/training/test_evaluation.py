@@ -37,6 +37,7 @@ from dexgrasp_description import load_hand
 from .boxes import at, box_asset
 from .test_scene_stages import do
 
+pytestmark = pytest.mark.timeout(900)  # half a minute of one core, which a busy machine may not give at once
 HAND = load_hand("leap_right")
 QUIET = Console(quiet=True)
 VIEWS = 2
