@@ -27,7 +27,7 @@ from dexgrasp_planner.generators import (
     _no_progress,
 )
 from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
-from dexgrasp_planner.network.folded import FoldedResUNet14
+from dexgrasp_planner.network.folded import FoldedResUNet14, VoxelOutputs
 from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, VoxelScores
 from dexgrasp_planner.network.voxels import Voxels, voxelize
@@ -216,10 +216,16 @@ class LearnedGenerator:
         graspness = VoxelScores.of(outputs.scores).masked()
         seeds = self._seeds(graspness, voxels, targets, rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        proposed = self._network.head.propose(outputs.features(seeds), generator, sampler)
+        proposed = self._network.head.propose(self._condition(outputs, voxels, seeds), generator, sampler)
         watch.check()
         found = self._grasps(proposed, graspness[seeds], voxels.centres()[seeds], scene.world_T_camera)
         return Sampled(found, len(seeds), space, rng.random(len(found)))
+
+    def _condition(self, outputs: VoxelOutputs, voxels: Voxels, seeds: torch.Tensor) -> torch.Tensor:
+        """What the head is to see of the seeds (K, F)."""
+        if self._network.config.conditioning == "local":
+            return outputs.features(seeds)  # those of the other voxels are never made
+        return self._network.condition(outputs.features(torch.arange(len(voxels))), voxels, seeds)
 
     def _kept(self, sampled: Sampled, ranking: str) -> NDArray[np.intp]:
         """Rows of the best grasps that are clear."""
@@ -251,9 +257,12 @@ class LearnedGenerator:
         drawn = near[rng.integers(len(near), size=config.points)]
         voxels = voxelize(torch.as_tensor(apply(invert(world_T_camera), drawn)), self._network.config.voxel_size)
         first = drawn[voxels.first_point.numpy()]
-        cells = {tuple(cell) for cell in np.floor(things / config.completion.voxel).astype(int).tolist()}
-        at = np.floor(first / config.completion.voxel).astype(int).tolist()
-        return voxels, torch.tensor([tuple(cell) in cells for cell in at])
+        cells, at = (
+            np.floor((points - lower) / config.completion.voxel).astype(np.int64) for points in (things, first)
+        )
+        shape = np.maximum(cells.max(axis=0), at.max(axis=0)) + 1
+        flat, flat_at = (np.ravel_multi_index(tuple(rows.T), tuple(shape)) for rows in (cells, at))
+        return voxels, torch.as_tensor(np.isin(flat_at, flat))
 
     def _seeds(
         self, graspness: torch.Tensor, voxels: Voxels, targets: torch.Tensor, rng: np.random.Generator

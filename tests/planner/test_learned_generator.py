@@ -112,6 +112,19 @@ def test_grasps_are_placed_at_their_seeds_ranked_distinct_and_clear(
     assert (apart[~np.eye(len(grasps), dtype=bool)] > CONFIG.apart - 1e-9).all()
 
 
+@pytest.mark.parametrize("conditioning", ["local", "global"])
+def test_heads_see_what_they_were_trained_on(scene: SceneCloud, conditioning: str) -> None:
+    torch.manual_seed(0)
+    network = GraspNetwork(16, NetworkConfig(backbone="small", conditioning=conditioning)).eval()  # type: ignore[arg-type]
+    seen: list[Tensor] = []
+    propose = network.head.propose
+    network.head.propose = lambda feature, *rest: seen.append(feature) or propose(feature, *rest)  # type: ignore[method-assign]
+    with contextlib.suppress(NoGraspsError):
+        LearnedGenerator(HAND, network, CONFIG).generate(scene, 4, 0)
+    spread = (seen[0] - seen[0][:1]).abs().max()
+    assert spread > 1e-3 if conditioning == "local" else spread == 0.0
+
+
 def test_the_same_seed_gives_the_same_grasps(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
     generator = known(network, heuristic, off=0.05)
     first, again, other = (generator.generate(scene, 5, seed).grasps.seed_point for seed in (1, 1, 2))
