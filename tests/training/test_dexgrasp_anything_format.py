@@ -248,12 +248,27 @@ def test_a_gripper_is_a_hand_too(tmp_path: Path) -> None:
         export_dexgrasp_anything(dataset, tmp_path / "back", LEAP)
 
 
-def test_shadow_hand_files_are_refused_while_their_frame_is_not_read(tmp_path: Path) -> None:
-    """They hold poses of the forearm; ours are of the palm. Until that is converted no such file may pass."""
-    path = tmp_path / "dexgraspnet_shadowhand_downsample.pt"
-    torch.save({"info": {}, "metadata": []}, path)
-    with pytest.raises(FormatError, match="has the joints WRJ2, WRJ1.*'shadow_right' has rh_WRJ2, rh_WRJ1"):
-        read_grasp_file(path)
+def test_shadow_hand_files_hold_poses_of_the_forearm(tmp_path: Path) -> None:
+    shadow = load_hand("shadow_right")
+    source = write_source(tmp_path, "dexgraspnet_shadowhand_downsample.pt", [1 / SIZE], shadow)
+    file = read_grasp_file(source.path)
+    for entry, mesh_T_palm, joints in zip(source.entries, file.mesh_T_palm, file.joints, strict=True):
+        np.testing.assert_allclose(joints, entry["joint_positions"], atol=1e-6)
+        # From the forearm to the palm: the two joints of the wrist, about y and x.
+        about_y, about_x = joints[0], joints[1]
+        turn_y = Rotation.from_euler("y", about_y)
+        frame_p_palm = np.array([0.0, -0.010, 0.21301]) + turn_y.apply([0.0, 0.0, 0.034])
+        rotation = entry["rotations"].numpy()
+        turned = Rotation.from_matrix(rotation) * turn_y * Rotation.from_euler("x", about_x)
+        np.testing.assert_allclose(mesh_T_palm[:3, :3], turned.as_matrix(), atol=1e-6)
+        expected = rotation @ (entry["translations"].numpy() + frame_p_palm)
+        np.testing.assert_allclose(mesh_T_palm[:3, 3], expected, atol=1e-6)
+    dataset = Dataset.open(tmp_path / "ours", create=True)
+    import_dexgrasp_anything(source.path, dataset, source.meshes, run)
+    written = export_dexgrasp_anything(dataset, tmp_path / "back", shadow, "mine")["file"]
+    assert Path(written).name == "mine_shadowhand_downsample.pt"
+    again = read_grasp_file(Path(written))
+    np.testing.assert_allclose(again.mesh_T_palm, file.mesh_T_palm, atol=5 * ANGLE)
 
 
 def save(path: Path, content: Any) -> Path:

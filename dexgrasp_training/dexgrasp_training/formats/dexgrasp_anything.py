@@ -17,7 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from dexgrasp_common.transforms import invert
 from dexgrasp_description.errors import UnknownNameError
+from dexgrasp_description.kinematics import ForwardKinematics
 from dexgrasp_description.models import names as described
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -46,28 +48,37 @@ _OFF_MESH = 0.003  # a cloud with a tenth of its points farther from the mesh is
 
 @dataclass(frozen=True)
 class HandFile:
-    """How a hand is called in file names, and the order of its joints there.
+    """How a hand is called in file names, the order of its joints there, and whose pose is stored.
 
     Attributes:
         token: Part of the file name.
         hand: Our name of the hand.
-        joints: Names of its joints in the files' order.
+        joints: Our names of its joints, in the files' order.
+        frame: Name of the hand's frame whose pose is stored; empty: the palm's.
     """
 
     token: str
     hand: str
     joints: tuple[str, ...]
+    frame: str = ""
+
+    def palm_T_frame(self, hand: HandModel, joints: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where that frame is: (N, 4, 4), for joints (N, D) in the hand's order."""
+        if not self.frame:
+            return np.tile(np.eye(4), (len(joints), 1, 1))
+        return ForwardKinematics(hand).frame_poses(torch.as_tensor(joints), self.frame).numpy()
 
 
-# The stored pose is that of the root link of their URDF, the forearm: the base link that our Shadow hand needs, too.
+# The stored pose is that of the root link of their URDF: of the Shadow hand, the forearm before the two wrist joints.
 # Another hand is called in files as it is called here, and has the joint order of its description.
 _HANDS = (
     HandFile(
         "shadowhand",
         "shadow_right",
-        ("WRJ2", "WRJ1")
-        + tuple(f"{finger}J{joint}" for finger in ("FF", "MF", "RF") for joint in (4, 3, 2, 1))
-        + tuple(f"{finger}J{joint}" for finger in ("LF", "TH") for joint in (5, 4, 3, 2, 1)),
+        ("rh_WRJ2", "rh_WRJ1")
+        + tuple(f"rh_{finger}J{joint}" for finger in ("FF", "MF", "RF") for joint in (4, 3, 2, 1))
+        + tuple(f"rh_{finger}J{joint}" for finger in ("LF", "TH") for joint in (5, 4, 3, 2, 1)),
+        "dexgrasp_anything",
     ),
 )
 
@@ -140,10 +151,12 @@ def read_grasp_file(path: Path, scaling: Scaling | None = None) -> GraspFile:
         objects.append(name)
         scale[row] = _factor(factor, scaling, path, row)
     _check_rotations(rotation, path)
-    mesh_T_palm = np.tile(np.eye(4), (count, 1, 1))
-    mesh_T_palm[:, :3, :3] = rotation
-    mesh_T_palm[:, :3, 3] = np.einsum("nij,nj->ni", rotation, translation)
-    return GraspFile(hand, tuple(objects), scale, mesh_T_palm, joints[:, order])
+    mesh_T_frame = np.tile(np.eye(4), (count, 1, 1))
+    mesh_T_frame[:, :3, :3] = rotation
+    mesh_T_frame[:, :3, 3] = np.einsum("nij,nj->ni", rotation, translation)
+    joints = joints[:, order]
+    mesh_T_palm = mesh_T_frame @ invert(layout.palm_T_frame(hand, joints))
+    return GraspFile(hand, tuple(objects), scale, mesh_T_palm, joints)
 
 
 def read_clouds(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -264,7 +277,8 @@ def export_dexgrasp_anything(
         progress(object_name)
         asset, grasps = dataset.asset(object_name), dataset.grasps(hand.name, object_name)
         mesh_T_palm = mesh_T_object(asset) @ grasps.object_T_palm
-        entries += _entries(object_name, mesh_T_palm, grasps.grasp[:, order], layout)
+        mesh_T_frame = mesh_T_palm @ form.palm_T_frame(hand, grasps.grasp)
+        entries += _entries(object_name, mesh_T_frame, grasps.grasp[:, order], layout)
         counts[object_name], splits[object_name] = len(grasps), asset.split
         shift = mesh_T_object(asset)[:3, 3]
         # Their sampler multiplies clouds with 64-bit rotations.
@@ -387,9 +401,9 @@ def _misfit(dataset: Dataset, name: str, cloud: NDArray[np.float64] | None, scal
     return f"its cloud in {CLOUDS} lies {1000 * off:.1f} mm off its mesh: is the mesh of another frame or unit?"
 
 
-def _entries(name: str, mesh_T_palm: NDArray[np.float64], joints: NDArray[np.float64], layout: Layout) -> list[Any]:
-    rotation = mesh_T_palm[:, :3, :3]
-    translation = np.einsum("nji,nj->ni", rotation, mesh_T_palm[:, :3, 3])
+def _entries(name: str, mesh_T_frame: NDArray[np.float64], joints: NDArray[np.float64], layout: Layout) -> list[Any]:
+    rotation = mesh_T_frame[:, :3, :3]
+    translation = np.einsum("nji,nj->ni", rotation, mesh_T_frame[:, :3, 3])
     # Rows of one tensor each: torch.save keeps its numbers once, not in a file of its own for each grasp.
     if layout == "tuple":
         identity = np.tile(_IDENTITY_6D, (len(joints), 1))
