@@ -26,10 +26,6 @@ from dexgrasp_planner.network.voxels import Voxels, voxelize
 from torch import Tensor, nn
 
 FILE = Path(__file__).parent / "golden" / "minkowski.npz"
-if not FILE.exists():
-    pytest.skip(
-        "golden/minkowski.npz is not made yet: golden/make_golden.py needs MinkowskiEngine", allow_module_level=True
-    )
 GOLDEN = dict(np.load(FILE))
 CONFIG = ResUNetConfig(initial=3, planes=(3, 4, 5, 6, 5, 4, 4, 3), out_channels=5)
 OPERATIONS = {
