@@ -55,17 +55,16 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(stage, help=about, description=f"{about[0].upper()}{about[1:]}.")
         _add_stage_arguments(command)
         if stage in ("objects", "make"):
-            command.add_argument(
-                "--meshes", type=Path, action="append", default=[], metavar="DIR", help="folder of meshes; repeatable"
-            )
-            _add_unit(command)
+            _add_meshes(command)
         command.set_defaults(run=_run_stage, stage=stage)
     starter = commands.add_parser(
-        "starter", help="the starter set's procedural objects with the grasps that ship here: go on with scenes"
+        "starter", help="the starter set's objects with the grasps that ship here: go on with scenes"
     )
     _add_stage_arguments(starter)
+    _add_meshes(starter)
     starter.set_defaults(run=_starter)
     pack = commands.add_parser("pack", help="write the grasps on procedural objects into one file, as they ship")
+    pack.add_argument("--on", choices=("family", "mesh"), default="family", help="procedural objects, or meshes")
     pack.add_argument("dataset", type=Path)
     pack.add_argument("target", type=Path, help="file to write")
     pack.add_argument("--most", type=int, default=3000, help="grasps of one object at most")
@@ -169,6 +168,13 @@ def _add_exchange(commands: Any) -> None:
         command.set_defaults(run=work)
 
 
+def _add_meshes(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--meshes", type=Path, action="append", default=[], metavar="DIR", help="folder of meshes; repeatable"
+    )
+    _add_unit(command)
+
+
 def _add_unit(command: argparse.ArgumentParser) -> None:
     command.add_argument("--unit", choices=tuple(UNITS), default="m", help="of the meshes' files")
     command.add_argument("--scale", type=float, default=1.0, help="of the meshes, after the unit")
@@ -189,22 +195,29 @@ def _add_stage_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _run_stage(options: argparse.Namespace, console: Console) -> None:
-    meshes = tuple(MeshFolder(path, options.unit, options.scale) for path in getattr(options, "meshes", []))
-    with _at_work(options, console, meshes, create=options.stage in ("objects", "make")) as run:
+    with _at_work(options, console, _meshes(options), create=options.stage in ("objects", "make")) as run:
         STAGES[options.stage](run)
     _show(options, console)
 
 
+def _meshes(options: argparse.Namespace) -> tuple[MeshFolder, ...]:
+    return tuple(MeshFolder(path, options.unit, options.scale) for path in getattr(options, "meshes", []))
+
+
 def _starter(options: argparse.Namespace, console: Console) -> None:
-    with _at_work(options, console, create=True) as run:
+    with _at_work(options, console, _meshes(options), create=True) as run:
         run_objects(run)
-        console.print(unpack(run.dataset, shipped_path(run.settings.grasps.hand)))
+        hand = run.settings.grasps.hand
+        console.print(unpack(run.dataset, shipped_path(hand)))
+        if options.meshes:
+            console.print(unpack(run.dataset, shipped_path(hand, "mesh")))
     _show(options, console)
 
 
 def _pack(options: argparse.Namespace, console: Console) -> None:
     dataset = Dataset.open(options.dataset)
-    console.print(pack(dataset, _settings(dataset, None, ()).grasps.hand, options.target, options.most))
+    hand = _settings(dataset, None, ()).grasps.hand
+    console.print(pack(dataset, hand, options.target, options.most, options.on))
 
 
 def _import_meshes(options: argparse.Namespace, console: Console) -> None:

@@ -1,12 +1,13 @@
-"""The grasps that ship with the repository: those of the starter set's procedural objects, in one file.
+"""The grasps that ship with the repository, a file for procedural objects and one for a public folder of meshes.
 
-Objects are made again from their seeds, which takes a minute; grasps, which take hours, are unpacked.
+Procedural objects are made again from their seeds, which takes a minute; meshes are imported from their folder, which
+does not ship. Grasps, which take hours, are unpacked.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,22 +21,24 @@ from dexgrasp_training.settings import seed_of
 from dexgrasp_training.storage import read_arrays, write_arrays
 
 SHIPPED = Path(__file__).parent / "starter"
+Source = Literal["family", "mesh"]  # of an object: how its `ObjectAsset.source` begins
 
 _PER_GRASP = ("position", "quaternion", "grasp", "pregrasp", "squeeze", "contacts", "method", "quality")
 _SAME = 2e-4  # shapes that differ by less are the same [m]
 _PER_OBJECT = ("position_unit", "contact_unit")
 
 
-def shipped_path(hand: str) -> Path:
-    """Of the file with one hand's grasps."""
-    return SHIPPED / f"{hand}.npz"
+def shipped_path(hand: str, source: Source = "family") -> Path:
+    """Of the file with one hand's grasps on procedural objects, or on meshes."""
+    return SHIPPED / (f"{hand}.npz" if source == "family" else f"{hand}_meshes.npz")
 
 
-def pack(dataset: Dataset, hand: str, path: Path, most: int) -> dict[str, int]:
-    """Write the grasps of a dataset's procedural objects into one file.
+def pack(dataset: Dataset, hand: str, path: Path, most: int, source: Source = "family") -> dict[str, int]:
+    """Write the grasps of a dataset's procedural objects, or of its meshes, into one file.
 
     Args:
         most: Grasps of one object at most; where there are more, a random choice.
+        source: Which objects.
 
     Returns:
         `objects` and `grasps` written.
@@ -46,7 +49,7 @@ def pack(dataset: Dataset, hand: str, path: Path, most: int) -> dict[str, int]:
     names, shapes, rows = [], [], []
     for name in dataset.objects():
         asset = dataset.asset(name)
-        if not asset.source.startswith("family:") or not dataset.grasps_path(hand, name).is_file():
+        if not asset.source.startswith(f"{source}:") or not dataset.grasps_path(hand, name).is_file():
             continue
         grasps = dataset.grasps(hand, name)
         chosen = np.random.default_rng(seed_of("pack", name)).permutation(len(grasps))[:most]
@@ -55,7 +58,7 @@ def pack(dataset: Dataset, hand: str, path: Path, most: int) -> dict[str, int]:
             shapes.append(_shape(asset))
             rows.append(grasps[np.sort(chosen)].encoded())
     if not rows:
-        raise DatasetError(f"{dataset.root} has no grasps of {hand} on procedural objects.")
+        raise DatasetError(f"{dataset.root} has no grasps of {hand} on objects of the source {source!r}.")
     arrays: dict[str, Any] = {key: np.concatenate([row[key] for row in rows]) for key in _PER_GRASP}
     arrays |= {key: np.array([row[key] for row in rows]) for key in _PER_OBJECT}
     counts = np.array([len(row["method"]) for row in rows])
@@ -67,11 +70,13 @@ def pack(dataset: Dataset, hand: str, path: Path, most: int) -> dict[str, int]:
 def unpack(dataset: Dataset, path: Path) -> dict[str, int]:
     """Give a dataset's objects the grasps of a file that `pack` wrote; objects that it does not have are left out.
 
+    So are meshes that have only the name of one that was packed.
+
     Returns:
         `objects` that got grasps, and how many `grasps`.
 
     Raises:
-        DatasetError: The file is damaged, or was made for objects of other shapes.
+        DatasetError: The file is damaged, or was made for procedural objects of other shapes.
     """
     data = read_arrays(path, ("hand", "methods", "objects", "shapes", "counts", *_PER_GRASP, *_PER_OBJECT))
     ends = np.cumsum(data["counts"])
@@ -79,7 +84,10 @@ def unpack(dataset: Dataset, path: Path) -> dict[str, int]:
     for index, (name, end, count) in enumerate(zip(data["objects"], ends, data["counts"], strict=True)):
         if not dataset.object_path(str(name)).is_file():
             continue
-        if np.abs(_shape(dataset.asset(str(name))) - data["shapes"][index]).max() > _SAME:
+        asset = dataset.asset(str(name))
+        if np.abs(_shape(asset) - data["shapes"][index]).max() > _SAME:
+            if asset.source.startswith("mesh:"):
+                continue
             raise DatasetError(
                 f"{path.name} holds grasps of another {name} than {dataset.root} does, whose objects were made with "
                 "other settings or by another version. Make the objects with --settings starter."

@@ -66,6 +66,19 @@ def test_grasps_are_not_given_to_objects_of_other_shapes(tmp_path: Path) -> None
     assert not target.grasps_path("leap_right", "can_0").exists()
 
 
+def test_meshes_have_a_file_of_their_own_and_namesakes_are_left_out(tmp_path: Path) -> None:
+    source, target = _dataset(tmp_path / "source"), _dataset(tmp_path / "target", seed=1)
+    for dataset in (source, target):
+        mesh = replace(dataset.asset("can_0"), source="mesh:can_0.stl")
+        mesh.save(dataset.object_path("can_0"))
+    replace(some_grasps(5), object="can_0").save(source.grasps_path("leap_right", "can_0"))
+    replace(some_grasps(7), object="box_0").save(source.grasps_path("leap_right", "box_0"))
+    assert pack(source, "leap_right", tmp_path / "packed.npz", 30, "mesh") == {"objects": 1, "grasps": 5}
+    assert unpack(target, tmp_path / "packed.npz") == {"objects": 0, "grasps": 0}
+    again = _dataset(tmp_path / "again")
+    assert unpack(again, tmp_path / "packed.npz") == {"objects": 1, "grasps": 5}
+
+
 def test_the_shipped_grasps_fit_the_objects_that_this_version_makes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
