@@ -84,6 +84,7 @@ def test_the_shipped_grasps_fit_the_objects_that_this_version_makes(
 ) -> None:
     """For a few families; all sixty take a minute."""
     assert shipped_path("leap_right").stat().st_size <= MOST_BYTES
+    assert shipped_path("leap_right", "mesh").stat().st_size <= MOST_BYTES
     changes = ["--set", "objects.families=[can, mug, box]", "--set", "objects.procedural=3"]
     assert main(["starter", str(tmp_path / "data"), "--settings", "starter", *changes, "--jobs", "1"]) == 0
     dataset = Dataset.open(tmp_path / "data")
