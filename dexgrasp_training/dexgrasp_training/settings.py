@@ -111,17 +111,29 @@ def load_settings(name: str | Path, changes: Sequence[str] = ()) -> Settings:
     Raises:
         SettingsError: No such preset or file, an unknown key, or a value of the wrong kind.
     """
-    path = PRESETS / f"{name}.yaml"
+    return from_dict(read_preset(name, PRESETS, "preset"), changes)
+
+
+def read_preset(name: str | Path, presets: Path, kind: str) -> Any:
+    """Content of a preset by name, or of a YAML file by path.
+
+    Args:
+        presets: Folder of the presets.
+        kind: What the error message calls them.
+
+    Raises:
+        SettingsError: There is neither, or it is not YAML.
+    """
+    path = presets / f"{name}.yaml"
     if not path.is_file():
         path = Path(name).expanduser()
     if not path.is_file():
-        presets = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
-        raise SettingsError(f"{name!r} is neither a preset ({presets}) nor a file.")
+        known = ", ".join(sorted(file.stem for file in presets.glob("*.yaml")))
+        raise SettingsError(f"{name!r} is neither a {kind} ({known}) nor a file.")
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        return yaml.safe_load(path.read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not YAML: {error}") from error
-    return from_dict(content, changes)
 
 
 def from_dict(content: Mapping[str, Any], changes: Sequence[str] = ()) -> Settings:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from dexgrasp_planner.checkpoints import Checkpoint
 from dexgrasp_planner.network.grasp_network import NetworkConfig
 from rich.console import Console
@@ -23,7 +22,7 @@ from dexgrasp_training.fit.fitting import Fit, FitConfig
 from dexgrasp_training.fit.log import NO_CURVES
 from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.fit.samples import SampleConfig, ViewSamples
-from dexgrasp_training.settings import PRESETS, build, with_changes
+from dexgrasp_training.settings import PRESETS, build, read_preset, with_changes
 
 FIT_PRESETS = PRESETS / "fit"
 
@@ -48,16 +47,7 @@ def load_fit_settings(name: str | Path, changes: Sequence[str] = ()) -> FitSetti
     Raises:
         SettingsError: No such preset or file, an unknown key, or a value of the wrong kind.
     """
-    path = FIT_PRESETS / f"{name}.yaml"
-    if not path.is_file():
-        path = Path(name).expanduser()
-    if not path.is_file():
-        presets = ", ".join(sorted(file.stem for file in FIT_PRESETS.glob("*.yaml")))
-        raise SettingsError(f"{name!r} is neither a training preset ({presets}) nor a file.")
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not YAML: {error}") from error
+    content = read_preset(name, FIT_PRESETS, "training preset")
     settings: FitSettings = build(FitSettings, with_changes(content, changes), "settings")
     return settings
 
