@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -12,9 +14,11 @@ from dexgrasp_common.registry import Backend, Registry
 from dexgrasp_common.transforms import apply
 from numpy.typing import NDArray
 
-from dexgrasp_description import GraspSet
+from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner.errors import PlannerError
 
+CHECKPOINT = "DEXGRASP_CHECKPOINT"  # environment variable: folder of the checkpoint, in place of the one that ships
+TRAINED = Path(__file__).parent / "trained"  # checkpoints that ship, a folder for each hand
 FARTHEST = 10.0  # no camera above a table measures more along an axis [m]
 
 
@@ -187,14 +191,38 @@ GRASP_GENERATORS = Registry(
     {
         "heuristic": Backend(
             "dexgrasp_planner.heuristic:HeuristicGenerator",
-            summary="enveloping grasps from local geometry, fingers closed on the completed cloud",
+            summary="enveloping grasps from local geometry, fingers closed on the completed cloud; for any hand",
         ),
         "diffusion": Backend(
-            "dexgrasp_planner.learned:from_environment",
-            requires=("$DEXGRASP_CHECKPOINT",),
-            install="train a checkpoint (dexgrasp-train fit) and set DEXGRASP_CHECKPOINT to its folder",
-            summary="seeds by predicted graspness, grasps by diffusion, ranked by likelihood",
+            "dexgrasp_planner.learned:with_checkpoint",
+            summary="seeds by predicted graspness, grasps by diffusion, ranked by likelihood and graspness",
         ),
     },
-    default="heuristic",
+    default="diffusion",
 )
+
+
+def checkpoint_folder(hand: str) -> Path:
+    """Where the checkpoint for a hand is: what `DEXGRASP_CHECKPOINT` names, or else the one that ships, if one does."""
+    return Path(os.environ.get(CHECKPOINT) or TRAINED / hand)
+
+
+def generator_name(asked: str, hand: str) -> str:
+    """The generator that is meant: the one asked for, or else `diffusion` where a checkpoint for the hand is at hand.
+
+    Args:
+        asked: A name in `GRASP_GENERATORS`, or empty.
+        hand: Name of the hand.
+    """
+    return asked or (GRASP_GENERATORS.default if checkpoint_folder(hand).is_dir() else "heuristic")
+
+
+def make_generator(asked: str, hand: HandModel) -> GraspGenerator:
+    """The generator that `generator_name` tells.
+
+    Raises:
+        UnknownBackendError: There is no such generator.
+        GeneratorUnavailableError: It cannot run here, or not for this hand.
+    """
+    generator: GraspGenerator = GRASP_GENERATORS.create(generator_name(asked, hand.name), hand)
+    return generator

@@ -52,32 +52,32 @@ class HandClearance:
     def palm_is_clear(self, field: SceneField, world_T_palm: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         """Whether palm and wrist alone are clear, (N,), the quick first question."""
         placed = self.points.in_world(world_T_palm, q)[..., self._palm_rows]
-        clear = field.distance(placed).amin(dim=1) > self.config.open_margin
-        return clear & (placed[:, 2].amin(dim=1) > self.config.table_margin)
+        return field.beyond(placed, self.config.open_margin, self.config.table_margin)
 
-    def is_clear(
-        self, field: SceneField, world_T_palm: torch.Tensor, q: torch.Tensor, margin: float | None = None
-    ) -> torch.Tensor:
-        """Whether no surface point (N,) is nearer than `margin` [m] (None: `open_margin`) to scene or support."""
+    def is_clear(self, field: SceneField, world_T_palm: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        """Whether every surface point keeps `open_margin` to the scene and `table_margin` to the support, (N,)."""
         placed = self.points.in_world(world_T_palm, q)
-        limit = self.config.open_margin if margin is None else margin
-        clear = field.distance(placed).amin(dim=1) > limit
-        return clear & (placed[:, 2].amin(dim=1) > self.config.table_margin)
+        return field.beyond(placed, self.config.open_margin, self.config.table_margin)
 
     def approach_is_clear(
         self, field: SceneField, world_T_palm: NDArray[np.float64], pregrasp: NDArray[np.float64],
         grasp: NDArray[np.float64],
     ) -> NDArray[np.bool_]:  # fmt: skip
         """Whether pregrasp, the way down, cover and grasp are all clear, (N,)."""
-        opened = torch.as_tensor(pregrasp, dtype=torch.float32)
-        clear = self.is_clear(
-            field, torch.as_tensor(world_T_palm, dtype=torch.float32), torch.as_tensor(grasp, dtype=torch.float32),
-            self.config.grasp_margin,
-        )  # fmt: skip
+        config = self.config
+        palms, opened, closed = (
+            torch.as_tensor(array, dtype=torch.float32) for array in (world_T_palm, pregrasp, grasp)
+        )
+        clear = field.beyond(self.points.in_world(palms, closed), config.grasp_margin, config.table_margin)
+        rows = torch.nonzero(clear)[:, 0]
+        approach = torch.as_tensor(postures.approach_directions(world_T_palm, self._approach), dtype=torch.float32)
+        placed, approach = self.points.in_world(palms[rows], opened[rows]), approach[rows, :, None]
         for back in np.linspace(0.0, postures.RETREAT, 5):
-            palm = postures.retreated(world_T_palm, self._approach, back)
-            clear &= self.is_clear(field, torch.as_tensor(palm, dtype=torch.float32), opened)
-        return clear.numpy()
+            good = field.beyond(placed - back * approach, config.open_margin, config.table_margin)
+            rows, placed, approach = rows[good], placed[good], approach[good]
+        found = np.zeros(len(palms), dtype=bool)
+        found[rows.numpy()] = True
+        return found
 
 
 def _wrist(palm: NDArray[np.float64], approach: NDArray[np.float64], config: ClearanceConfig) -> NDArray[np.float64]:

@@ -25,8 +25,8 @@ from dexgrasp_planner.hand_shape import HandPoints
 from dexgrasp_planner.postures import PostureRules, approach_directions
 from dexgrasp_planner.preshapes import load_preshapes
 from dexgrasp_planner.proposals import HandCentre, ProposalConfig, Proposals, joined, perturbed, propose
-from dexgrasp_planner.ranking import distinct
 from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+from dexgrasp_planner.selection import distinct
 from dexgrasp_planner.stage_watch import StageWatch
 
 
@@ -42,7 +42,7 @@ class HeuristicConfig:
         parents: Best grasps of the first round that are varied in the second.
         copies: Variations of each.
         filtered: Best grasps that the collision filter looks at.
-        apart: Two grasps nearer than this are one, see `ranking.distinct` [m].
+        apart: Two grasps nearer than this are one, see `selection.distinct` [m].
     """
 
     completion: FieldConfig = field(default_factory=FieldConfig)

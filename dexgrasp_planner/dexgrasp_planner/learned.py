@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner.checkpoints import Checkpoint, CheckpointError
 from dexgrasp_planner.generators import (
+    CHECKPOINT,
     Generation,
     GeneratorUnavailableError,
     InvalidGenerateGoalError,
@@ -25,6 +24,7 @@ from dexgrasp_planner.generators import (
     Stage,
     _never_cancelled,
     _no_progress,
+    checkpoint_folder,
 )
 from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
 from dexgrasp_planner.network.folded import FoldedResUNet14, VoxelOutputs
@@ -32,11 +32,9 @@ from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, VoxelScores
 from dexgrasp_planner.network.voxels import Voxels, voxelize
 from dexgrasp_planner.postures import PostureRules
-from dexgrasp_planner.ranking import distinct
 from dexgrasp_planner.scene_field import Cluster, FieldConfig, SceneField, segment
+from dexgrasp_planner.selection import distinct, farthest_points
 from dexgrasp_planner.stage_watch import StageWatch
-
-CHECKPOINT = "DEXGRASP_CHECKPOINT"  # environment variable: folder of the checkpoint
 
 # What grasps are ranked by (DexGraspNet 2.0, Table 6): log-likelihood plus weighted graspness, either alone, or chance.
 BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM = "both", "graspness", "log_likelihood", "random"
@@ -59,19 +57,25 @@ class LearnedConfig:
     ranking: str = param(BOTH, "what the score is: `both`, `graspness`, `log_likelihood` or `random`")
     graspness_weight: float = param(10.0, "of graspness against log-likelihood in `both`", range=(0.0, 1000.0))
     filtered: int = param(400, "best grasps that the collision filter looks at", range=(1, 65536))
-    apart: float = param(0.02, "two grasps nearer than this are one, see `ranking.distinct` [m]", range=(0.0, 1.0))
+    apart: float = param(0.02, "two grasps nearer than this are one, see `selection.distinct` [m]", range=(0.0, 1.0))
     completion: FieldConfig = field(default_factory=FieldConfig)
     clearance: ClearanceConfig = field(default_factory=ClearanceConfig)
 
 
-def from_environment(hand: HandModel) -> LearnedGenerator:
-    """The generator with the checkpoint whose folder `DEXGRASP_CHECKPOINT` names.
+def with_checkpoint(hand: HandModel) -> LearnedGenerator:
+    """The generator with the checkpoint that is used for a hand: see `generators.checkpoint_folder`.
 
     Raises:
         GeneratorUnavailableError: There is none, or it is damaged or for another hand.
     """
+    folder = checkpoint_folder(hand.name)
+    if not folder.is_dir():
+        raise GeneratorUnavailableError(
+            f"There is no checkpoint for {hand.name}: {folder} is no folder. Train one (dexgrasp-train fit) and set "
+            f"{CHECKPOINT} to its folder, or choose the generator `heuristic`."
+        )
     try:
-        return LearnedGenerator(hand, Checkpoint.load(Path(os.environ.get(CHECKPOINT, ""))).make(hand))
+        return LearnedGenerator(hand, Checkpoint.load(folder).make(hand))
     except CheckpointError as error:
         raise GeneratorUnavailableError(str(error)) from error
 
@@ -309,15 +313,3 @@ class LearnedGenerator:
             graspness=told,
             seed_point=apply(world_T_camera, seed.double().numpy()[whole]).astype(np.float64),
         )
-
-
-def farthest_points(points: NDArray[np.floating], count: int, first: int) -> NDArray[np.intp]:
-    """Indices of `count` of the points (N, 3), N >= count, each as far as can be from those before it."""
-    chosen = np.empty(count, dtype=np.intp)
-    nearest = np.full(len(points), np.inf)
-    at = first
-    for index in range(count):
-        chosen[index] = at
-        np.minimum(nearest, ((points - points[at]) ** 2).sum(axis=1), out=nearest)
-        at = int(nearest.argmax())
-    return chosen

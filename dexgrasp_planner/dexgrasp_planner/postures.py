@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
-from dexgrasp_description.kinematics import ForwardKinematics
 from numpy.typing import NDArray
 
 from dexgrasp_description import HandModel
+from dexgrasp_planner.finger_chains import descend, finger_chains, fingertip_poses
 
 # The rules by which the DexGraspNet 2.0 benchmark executes a grasp (its width mapper and simulation evaluator).
 RETREAT = 0.10  # pregrasp: the palm this far back along the approach direction [m]
@@ -56,67 +55,32 @@ class PostureRules:
     """
 
     def __init__(self, hand: HandModel) -> None:
-        self._fk = ForwardKinematics(hand, dtype=torch.float64)
-        links = list(self._fk.link_names)
-        self._tips = [links.index(tip.link) for tip in hand.fingertips]
-        self._inner = torch.tensor(np.stack([tip.inner_normal for tip in hand.fingertips]))
-        self._approach = torch.tensor(hand.approach_axis)
-        self._lower, self._upper = torch.tensor(hand.lower), torch.tensor(hand.upper)
-        joint_of = {joint.name: joint for joint in hand.joints}
-        self._child = [links.index(joint_of[name].child) for name in hand.joint_names]
-        self._axis = torch.tensor(np.stack([joint_of[name].axis for name in hand.joint_names]))
-        self._moves = torch.tensor(_ancestry(hand))
+        self._chains = finger_chains(hand)
+        self._inner = np.stack([tip.inner_normal for tip in hand.fingertips])
+        self._approach = hand.approach_axis
+        self._lower, self._upper = np.array(hand.lower, dtype=float), np.array(hand.upper, dtype=float)
 
     def opened(self, grasp: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Postures (N, D) [rad] with every fingertip-link origin `OPENING` away from the object."""
-        q = torch.as_tensor(grasp, dtype=torch.float64)
-        origins, normals = self._origins_and_normals(q)
-        return self._reach(q, origins - OPENING * normals)
+        """Postures (N, D) [rad or m] with every fingertip-link origin `OPENING` away from the object."""
+        origins, normals = self._origins_and_normals(grasp)
+        return self._reach(grasp, origins - OPENING * normals)
 
     def squeezed(self, grasp: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Postures (N, D) [rad] with every fingertip-link origin `SQUEEZING` into the object.
+        """Postures (N, D) [rad or m] with every fingertip-link origin `SQUEEZING` into the object.
 
         A fingertip that points along the approach has no direction left to squeeze in and stays.
         """
-        q = torch.as_tensor(grasp, dtype=torch.float64)
-        origins, normals = self._origins_and_normals(q)
+        origins, normals = self._origins_and_normals(grasp)
         lateral = normals - (normals @ self._approach)[..., None] * self._approach
-        length = lateral.norm(dim=-1, keepdim=True)
-        direction = torch.where(length > 1e-3, lateral / length.clamp_min(1e-9), 0.0)
-        return self._reach(q, origins + SQUEEZING * direction)
+        length = np.linalg.norm(lateral, axis=-1, keepdims=True)
+        direction = np.where(length > 1e-3, lateral / np.maximum(length, 1e-9), 0.0)
+        return self._reach(grasp, origins + SQUEEZING * direction)
 
-    def _origins_and_normals(self, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        palm_T_tip = self._fk.stacked_poses(q)[:, self._tips]  # (N, F, 4, 4)
-        return palm_T_tip[..., :3, 3], (palm_T_tip[..., :3, :3] @ self._inner[..., None])[..., 0]
+    def _origins_and_normals(self, q: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of the fingertip links, (N, F, 3) each, in the palm."""
+        poses = fingertip_poses(self._chains, np.ascontiguousarray(q, dtype=np.float64))
+        return poses[..., 3], (poses[..., :3] @ self._inner[..., None])[..., 0]
 
-    def _reach(self, start: torch.Tensor, targets: torch.Tensor) -> NDArray[np.float64]:
-        q = start.clamp(self._lower, self._upper)
-        for _ in range(_STEPS):
-            origins, jacobian = self._origins_and_jacobian(q)
-            error = (targets - origins).flatten(1)
-            descent = 2.0 * (jacobian.transpose(1, 2) @ error[..., None])[..., 0]
-            q = (q + _RATE * descent).clamp(self._lower, self._upper)
-        return q.numpy()
-
-    def _origins_and_jacobian(self, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Origins (N, F, 3) and their derivative (N, 3F, D): axis x arm for every joint that carries the fingertip."""
-        poses = self._fk.stacked_poses(q)
-        origins = poses[:, self._tips, :3, 3]
-        joints = poses[:, self._child]
-        axes = (joints[..., :3, :3] @ self._axis[..., None])[..., 0]  # (N, D, 3)
-        arms = origins[:, :, None] - joints[:, None, :, :3, 3]  # (N, F, D, 3)
-        columns = torch.cross(axes[:, None].expand_as(arms), arms, dim=-1) * self._moves[..., None]
-        return origins, columns.transpose(2, 3).flatten(1, 2)
-
-
-def _ancestry(hand: HandModel) -> NDArray[np.bool_]:
-    """Which joints (F, D) carry each fingertip."""
-    above = {joint.child: joint for joint in hand.joints}
-    carries = np.zeros((len(hand.fingertips), len(hand.joint_names)), dtype=bool)
-    for row, tip in enumerate(hand.fingertips):
-        link = tip.link
-        while link in above:
-            if above[link].name in hand.joint_names:
-                carries[row, hand.joint_names.index(above[link].name)] = True
-            link = above[link].parent
-    return carries
+    def _reach(self, start: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+        within = np.clip(start, self._lower, self._upper)
+        return descend(self._chains, within, np.ascontiguousarray(targets), self._lower, self._upper, _STEPS, _RATE)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import coo_matrix
@@ -111,6 +112,17 @@ class SceneField:
             distance = distance.addcmul(found[..., axis + 1], offset[:, axis])
         return distance
 
+    def beyond(self, points: torch.Tensor, least: float, lowest: float) -> torch.Tensor:
+        """Whether all of the world points (N, 3, P), float32, are farther than `least` and higher than `lowest`: (N,).
+
+        Args:
+            points: N sets.
+            least: Signed distance that must be exceeded [m].
+            lowest: Height that must be exceeded [m].
+        """
+        packed, last, lower = self._packed.numpy(), self._last[:, 0].numpy(), self._lower[:, 0].numpy()
+        return torch.from_numpy(_beyond(packed, last, lower, self._voxel, points.numpy(), least, lowest))
+
     def _found(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Contents (N, P, 4) of the nearest voxels and the way there (N, 3, P) in voxels."""
         scaled = (points - self._lower) / self._voxel
@@ -122,6 +134,35 @@ class SceneField:
     def owner(self, points: NDArray[np.floating]) -> NDArray[np.intp]:
         """Index of the cluster that each world point (M, 3) belongs to."""
         return self._owner[self._owner_tree.query(points * _OWNING)[1]]
+
+
+@njit(cache=True, nogil=True)
+def _beyond(
+    packed: NDArray[np.float32],
+    last: NDArray[np.float32],
+    lower: NDArray[np.float32],
+    voxel: float,
+    points: NDArray[np.float32],
+    least: float,
+    lowest: float,
+) -> NDArray[np.bool_]:
+    """See `SceneField.beyond`; a set is left at its first point that is not."""
+    sizes = (int(last[0]) + 1, int(last[1]) + 1, int(last[2]) + 1)
+    found = np.ones(len(points), dtype=np.bool_)
+    for row in range(len(points)):
+        for i in range(points.shape[2]):
+            x = (points[row, 0, i] - lower[0]) / voxel
+            y = (points[row, 1, i] - lower[1]) / voxel
+            z = (points[row, 2, i] - lower[2]) / voxel
+            ix = min(max(int(np.floor(x + 0.5)), 0), sizes[0] - 1)
+            iy = min(max(int(np.floor(y + 0.5)), 0), sizes[1] - 1)
+            iz = min(max(int(np.floor(z + 0.5)), 0), sizes[2] - 1)
+            near = packed[(ix * sizes[1] + iy) * sizes[2] + iz]
+            distance = near[0] + near[1] * (x - ix) + near[2] * (y - iy) + near[3] * (z - iz)
+            if not (distance > least and points[row, 2, i] > lowest):
+                found[row] = False
+                break
+    return found
 
 
 def segment(

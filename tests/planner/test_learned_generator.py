@@ -23,7 +23,7 @@ from dexgrasp_planner.generators import (
     Stage,
 )
 from dexgrasp_planner.heuristic import HeuristicGenerator
-from dexgrasp_planner.learned import RANKINGS, LearnedConfig, LearnedGenerator, farthest_points
+from dexgrasp_planner.learned import RANKINGS, LearnedConfig, LearnedGenerator
 from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Grasps, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from torch import Tensor
@@ -246,14 +246,5 @@ def test_the_checkpoint_comes_from_the_environment(
     monkeypatch.setenv("DEXGRASP_CHECKPOINT", str(tmp_path))
     assert isinstance(GRASP_GENERATORS.create("diffusion", HAND), LearnedGenerator)
     monkeypatch.setenv("DEXGRASP_CHECKPOINT", str(tmp_path / "nowhere"))
-    with pytest.raises(GeneratorUnavailableError, match="not a checkpoint"):
+    with pytest.raises(GeneratorUnavailableError, match="no checkpoint for leap_right.*dexgrasp-train fit.*heuristic"):
         GRASP_GENERATORS.create("diffusion", HAND)
-
-
-def test_farthest_points_are_those_of_the_definition() -> None:
-    points = np.random.default_rng(0).normal(size=(200, 3))
-    chosen = farthest_points(points, 50, 7)
-    assert chosen[0] == 7
-    for index in range(1, 50):
-        gaps = np.linalg.norm(points[:, None] - points[chosen[:index]], axis=-1).min(axis=1)
-        assert gaps[chosen[index]] == pytest.approx(gaps.max())

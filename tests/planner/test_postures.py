@@ -81,16 +81,10 @@ def test_a_posture_does_not_depend_on_the_others_of_its_batch(hand: HandModel, r
     np.testing.assert_allclose(rules.opened(q)[3], rules.opened(q[3:4])[0], atol=1e-12)
 
 
-def test_the_jacobian_of_the_fingertips_is_their_derivative(hand: HandModel, rules: PostureRules) -> None:
-    q = grasps(1)
-    _, jacobian = rules._origins_and_jacobian(torch.as_tensor(q))
-    step = 1e-6
-    for joint in range(16):
-        ahead, behind = q.copy(), q.copy()
-        ahead[0, joint] += step
-        behind[0, joint] -= step
-        slope = (origins_and_normals(hand, ahead)[0] - origins_and_normals(hand, behind)[0]) / (2 * step)
-        np.testing.assert_allclose(jacobian[0, :, joint].numpy(), slope[0].ravel(), atol=1e-8)
+def test_a_parallel_gripper_opens_and_squeezes_by_the_same_ways() -> None:
+    gripper = PostureRules(load_hand("panda_gripper"))
+    np.testing.assert_allclose(gripper.opened(np.array([[0.010, 0.012]])), [[0.035, 0.037]], atol=1e-9)
+    np.testing.assert_allclose(gripper.squeezed(np.array([[0.032, 0.034]])), [[0.002, 0.004]], atol=1e-9)
 
 
 def test_pregrasp_is_ten_centimetres_back_along_the_approach(hand: HandModel) -> None:

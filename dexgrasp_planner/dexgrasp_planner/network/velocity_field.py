@@ -10,7 +10,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numba import njit
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dexgrasp_planner.network.schedule import STEPS
@@ -107,10 +110,34 @@ def step_embedding(step: Tensor, features: int) -> Tensor:
 
 
 def mish_with_slope(x: Tensor) -> tuple[Tensor, Tensor]:
-    """mish(x) = x tanh(softplus(x)) and its derivative, by one exponential."""
-    capped = x.clamp(max=_LARGE)
-    w = torch.exp(capped)
+    """mish(x) = x tanh(softplus(x)) and its derivative, both of x's shape, by one exponential; without gradients."""
+    w = torch.exp(x.clamp(max=_LARGE))
+    if x.device.type != "cpu":
+        return _mish(x, w)
+    value, slope = torch.empty_like(x), torch.empty_like(x)
+    _compiled_mish(*(array.view(-1).numpy() for array in (x.contiguous(), w, value, slope)))
+    return value, slope
+
+
+def _mish(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """From x and its exponential, which is cut off where mish(x) is x."""
     n = w * (w + 2.0)
     below = 1.0 / (n + 2.0)
     t = n * below
-    return x * t, torch.addcmul(t, capped, 4.0 * w * (w + 1.0) * below * below)
+    return x * t, torch.addcmul(t, x.clamp(max=_LARGE), 4.0 * w * (w + 1.0) * below * below)
+
+
+@njit(cache=True, nogil=True)
+def _compiled_mish(
+    x: NDArray[np.floating], w: NDArray[np.floating], value: NDArray[np.floating], slope: NDArray[np.floating]
+) -> None:
+    """`_mish` in one pass over memory; all arrays are flat and of one type, in which everything is computed."""
+    number = x.dtype.type
+    one, two, four, most = number(1.0), number(2.0), number(4.0), number(_LARGE)
+    for i in range(len(x)):
+        wi = w[i]
+        n = wi * (wi + two)
+        below = one / (n + two)
+        t = n * below
+        value[i] = x[i] * t
+        slope[i] = t + min(x[i], most) * four * wi * (wi + one) * below * below
