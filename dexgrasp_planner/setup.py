@@ -8,7 +8,7 @@ setup(
     description="Point cloud in; ranked grasps and arm-hand trajectories out.",
     license="Apache-2.0",
     packages=find_packages(),
-    package_data={package: ["preshape_data/*.yaml"]},
+    package_data={package: ["preshape_data/*.yaml", "trained/*/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + package]),
         ("share/" + package, ["package.xml"]),

@@ -15,7 +15,7 @@ import numpy as np
 from dexgrasp.cli import main as dexgrasp
 from dexgrasp_common.transforms import invert
 from dexgrasp_perception.cloud import deproject
-from dexgrasp_planner.generators import GRASP_GENERATORS, SceneCloud
+from dexgrasp_planner.generators import SceneCloud, make_generator
 from dexgrasp_planner.ik import inverse_kinematics
 from dexgrasp_sim.camera import CameraRenderer
 from dexgrasp_sim.cell import CellConfig, SimCell
@@ -38,7 +38,7 @@ def draw_cell() -> None:
     data = state.data()
     depth = CameraRenderer(state.model).depth(data)
     view = SceneCloud(deproject(depth, cell.intrinsics).reshape(-1, 3), cell.world_T_camera, cell.area)
-    grasps = GRASP_GENERATORS.create("", hand).generate(view, 100, 0).grasps
+    grasps = make_generator("", hand).generate(view, 100, 0).grasps
 
     back = np.eye(4)
     back[:3, 3] = -BACK * hand.approach_axis

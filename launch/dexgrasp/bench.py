@@ -129,10 +129,10 @@ def depth_restoration() -> float:
 
 def generate_grasps() -> float:
     """Grasps on the sample image, from its cloud on [ms]."""
-    from dexgrasp_planner.generators import GRASP_GENERATORS
+    from dexgrasp_planner.generators import make_generator
 
     view = sample_cloud()
-    generator = GRASP_GENERATORS.create("", load_hand("leap_right"))
+    generator = make_generator("", load_hand("leap_right"))
     return _median_ms(_timed(lambda: generator.generate(view, 100, SEED), 3))
 
 

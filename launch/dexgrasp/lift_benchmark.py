@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 from dexgrasp_common.report import machine, versions, write_report
 from dexgrasp_perception.cloud import deproject
-from dexgrasp_planner.generators import GRASP_GENERATORS, GenerateError, Generation, SceneCloud
+from dexgrasp_planner.generators import GenerateError, Generation, SceneCloud, generator_name, make_generator
 from dexgrasp_sim.camera import CameraRenderer, add_camera, set_depth_range
 from dexgrasp_sim.families import sample_objects
 from dexgrasp_sim.scene import add_object, add_static_box, set_physics
@@ -59,7 +59,7 @@ def run(parsed: argparse.Namespace) -> dict[str, Any]:
     """All scenes; see the arguments of `main`."""
     cell = load_cell(parsed.cell)
     hand = load_hand(cell.hand)
-    generator = GRASP_GENERATORS.create(parsed.generator, hand)
+    generator = make_generator(parsed.generator, hand)
     config = LiftConfig(friction=parsed.friction, effort_limit=parsed.effort_limit, held_still=parsed.held_still)
     tester = GRASP_TESTERS.create(parsed.tester, hand, config)
     scenes: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ def run(parsed: argparse.Namespace) -> dict[str, Any]:
             }
         )
     return {
-        "generator": parsed.generator or GRASP_GENERATORS.default,
+        "generator": generator_name(parsed.generator, hand.name),
         "objects": parsed.objects,
         "physics": asdict(config),
         "top1": float(np.mean([scene["grasps"] > 0 and scene["success"][0] for scene in scenes])),
@@ -101,7 +101,7 @@ def run(parsed: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Parse arguments, run, print a table, write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--generator", default="", help="name of the grasp generator; empty: the default")
+    parser.add_argument("--generator", default="", help="name of the grasp generator; empty: that of the hand")
     parser.add_argument("--tester", default="", help="name of the grasp tester; empty: the default")
     parser.add_argument("--cell", default="ur5_leap", help="name or path of the cell")
     parser.add_argument("--scenes", type=int, default=20)

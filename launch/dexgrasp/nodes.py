@@ -25,7 +25,9 @@ class Arguments:
     cell: str = argument("ur5_leap", "workcell: name or file (arm, hand, camera, table, bin)")
     sim: bool = argument(True, "simulated cell with emulated controllers; false: a real camera, arm and hand")
     source: str = argument("realsense", "depth source where sim is false")
-    generator: str = argument("heuristic", "grasp generator used where a goal names none")
+    generator: str = argument(
+        "", "generator used where a goal names none; empty: `diffusion`, if there is a checkpoint"
+    )
     restoration: str = argument("classical", "depth restoration")
     planner: str = argument("ompl", "motion planner")
     arm: str = argument("ur", "arm driver")

@@ -12,7 +12,7 @@ from dexgrasp_perception.depth_image import load_color, load_depth, load_intrins
 from dexgrasp_perception.frame import Frame
 from dexgrasp_perception.restoration import DEPTH_RESTORATIONS
 from dexgrasp_perception.scene import TableScene, look_at_table
-from dexgrasp_planner.generators import GRASP_GENERATORS, Generation, SceneCloud
+from dexgrasp_planner.generators import Generation, SceneCloud, generator_name, make_generator
 
 from dexgrasp.heat_map import heat_map
 from dexgrasp.picture import grey, picture, save
@@ -32,7 +32,7 @@ def run(parsed: argparse.Namespace) -> int:
     if color is not None and color.shape[:2] != raw.shape:
         raise ValueError(f"--color has {color.shape[1]}x{color.shape[0]} pixels, --depth has {width}x{height}.")
     hand = load_hand(parsed.hand)
-    generator = GRASP_GENERATORS.create(parsed.generator, hand)
+    generator = make_generator(parsed.generator, hand)
     if parsed.heat_map and not hasattr(generator, "graspness"):
         raise ValueError("--heat-map needs a generator that predicts graspness: --generator diffusion.")
 
@@ -76,7 +76,7 @@ def _report(
     return {
         "depth": parsed.depth.name,
         "seed": parsed.seed,
-        "generator": parsed.generator or GRASP_GENERATORS.default,
+        "generator": generator_name(parsed.generator, parsed.hand),
         "restoration": parsed.restoration,
         "hand": parsed.hand,
         "missing_share": round(float((raw <= 0).mean()), 4),

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from dexgrasp_planner.checkpoints import Checkpoint, CheckpointError
+from dexgrasp_planner.heuristic import HeuristicGenerator
 from dexgrasp_planner.network.diffusion_head import DiffusionConfig
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from dexgrasp_training.cli import main
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
+from dexgrasp_training.fit import fitting
 from dexgrasp_training.fit import log as log_module
 from dexgrasp_training.fit.command import FIT_PRESETS, FitSettings, load_fit_settings
 from dexgrasp_training.fit.fitting import STATE
@@ -179,6 +181,42 @@ def test_a_run_begins_with_the_weights_of_a_checkpoint(dataset: Dataset, run: Pa
         fit(dataset, tmp_path / "other", typed, start=start)
     with pytest.raises(CheckpointError, match="not for"):
         fit(dataset, tmp_path / "hand", start=dataclasses.replace(start, hand="panda_gripper"))
+
+
+def test_another_head_learns_on_a_frozen_backbone(dataset: Dataset, run: Path, tmp_path: Path) -> None:
+    start = Checkpoint.load(run / "checkpoint")
+    joint = NetworkConfig(backbone="small", diffusion=DiffusionConfig(model="joint"))
+    begun = fit(dataset, tmp_path, joint, start=start, frozen=True, iterations=2)
+    before = {name: value.clone() for name, value in begun.network.state_dict().items()}
+    begun.run(ignore)
+    after = Checkpoint.load(tmp_path / "checkpoint").weights
+    for name, value in after.items():
+        if name.startswith("head."):
+            assert not torch.equal(value, before[name]), name
+        else:
+            assert torch.equal(value, start.weights[name]), name
+    assert (
+        fit(dataset, tmp_path, joint, frozen=True, iterations=2).iteration == 2
+    )  # it goes on without being told again
+    with pytest.raises(SettingsError, match="--from"):
+        fit(dataset, tmp_path / "new", joint, frozen=True)
+    with pytest.raises(SettingsError, match="another network"):
+        fit(dataset, tmp_path / "other", NetworkConfig(voxel_size=0.004), start=start, frozen=True)
+
+
+def test_a_validation_lifts_in_held_out_scenes(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network of two steps lifts nothing; grasps that lift are those of the heuristic."""
+    shares = []
+    for name, generator in (("learned", None), ("heuristic", HeuristicGenerator)):
+        if generator:
+            monkeypatch.setattr(fitting, "LearnedGenerator", lambda hand, network, made=generator: made(hand))
+        fit(dataset, tmp_path / name, iterations=1, lifted=2).run(ignore)
+        entries = [json.loads(line) for line in (tmp_path / name / LOG).read_text().splitlines()]
+        shares.append([entry["validation"]["lift"] for entry in entries if "validation" in entry])
+    assert shares[0][0] < shares[1][0]
+    assert shares[1] in ([0.5], [1.0])
 
 
 def test_a_run_is_exported_at_half_the_size_with_what_it_learnt_from(run: Path, tmp_path: Path) -> None:

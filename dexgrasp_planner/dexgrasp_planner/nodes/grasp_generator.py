@@ -31,7 +31,6 @@ from dexgrasp_description import load_cell, load_hand
 from dexgrasp_msgs.action import GenerateGrasp
 from dexgrasp_msgs.msg import StageTime
 from dexgrasp_planner.generators import (
-    GRASP_GENERATORS,
     CloudFrameError,
     EmptyCloudError,
     GenerateError,
@@ -45,6 +44,8 @@ from dexgrasp_planner.generators import (
     SceneCloud,
     Stage,
     UnknownGeneratorError,
+    generator_name,
+    make_generator,
 )
 from dexgrasp_planner.nodes.grasp_markers import grasp_markers
 from dexgrasp_planner.nodes.grasp_messages import grasp_array
@@ -58,7 +59,7 @@ class GraspGeneratorConfig:
     """Parameters of the node."""
 
     cell: str = param("ur5_leap", "workcell: name or path of its file (hand, camera pose, object area)")
-    generator: str = param(GRASP_GENERATORS.default, "generator used where a goal names none")
+    generator: str = param("", "generator used where a goal names none; empty: `diffusion`, if there is a checkpoint")
     max_grasps: int = param(100, "grasps returned where a goal says zero", range=(1, _MOST_GRASPS))
     cloud_timeout: float = param(3.0, "how long to wait for a fresh cloud [s]", range=(0.1, 60.0))
     cloud_age: float = param(0.5, "oldest cloud that counts as fresh, by its stamp [s]", range=(0.05, 60.0))
@@ -123,7 +124,7 @@ class GraspGeneratorNode(Node):
             cancel_callback=lambda handle: CancelResponse.ACCEPT,
             callback_group=ReentrantCallbackGroup(),
         )
-        self.get_logger().info(f"Generator {self._config.generator!r} is ready for {self._hand.name}.")
+        self.get_logger().info(f"Generator {self._name('')!r} is ready for {self._hand.name}.")
 
     def destroy_node(self) -> None:
         """Stop the action server and the inbox, too."""
@@ -179,7 +180,7 @@ class GraspGeneratorNode(Node):
         goal = handle.request
         if goal.max_grasps > _MOST_GRASPS:
             raise InvalidGenerateGoalError(f"max_grasps is at most {_MOST_GRASPS}; got {goal.max_grasps}.")
-        generator = self._generator(goal.generator or self._config.generator)
+        generator = self._generator(self._name(goal.generator))
         in_goal = bool(goal.cloud.header.frame_id or goal.cloud.fields or goal.cloud.data)
         cloud = goal.cloud if in_goal else self._fresh_cloud(handle)
         scene = SceneCloud(_points(cloud), self._camera_pose(cloud.header.frame_id), self._cell.reach_area)
@@ -191,10 +192,13 @@ class GraspGeneratorNode(Node):
         generation = generator.generate(scene, max_grasps, goal.seed, progress, lambda: handle.is_cancel_requested)
         return generation, cloud.header.stamp
 
+    def _name(self, asked: str) -> str:
+        return generator_name(asked or self._config.generator, self._hand.name)
+
     def _generator(self, name: str) -> GraspGenerator:
         if name not in self._generators:
             try:
-                self._generators[name] = GRASP_GENERATORS.create(name, self._hand)
+                self._generators[name] = make_generator(name, self._hand)
             except UnknownBackendError as error:
                 raise UnknownGeneratorError(str(error)) from error
             except UnavailableBackendError as error:
@@ -230,7 +234,7 @@ class GraspGeneratorNode(Node):
         x, y = (axis.ravel() for axis in np.meshgrid(steps, steps))
         box = np.stack([x, y, np.full_like(x, 0.06)], axis=1)
         scene = SceneCloud(box, np.eye(4))
-        self._generator(self._config.generator).generate(scene, 1, 0)
+        self._generator(self._name("")).generate(scene, 1, 0)
 
 
 def _points(cloud: PointCloud2) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +18,13 @@ import torch
 from dexgrasp_common.parameters import param
 from dexgrasp_common.report import machine, versions, write_whole
 from dexgrasp_planner.checkpoints import Checkpoint
+from dexgrasp_planner.learned import LearnedGenerator
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from torch.utils.data import DataLoader
 
 from dexgrasp_description import HandModel
 from dexgrasp_training.errors import DatasetError, SettingsError
+from dexgrasp_training.evaluation.trial import lift_success
 from dexgrasp_training.fit.log import Log
 from dexgrasp_training.fit.losses import collate, losses
 from dexgrasp_training.fit.processes import Processes
@@ -48,6 +50,8 @@ class FitConfig:
     save_every: int = param(500, "iterations between saved states", range=(1, 1_000_000))
     validate_every: int = param(1000, "iterations between validations", range=(1, 1_000_000))
     validated: int = param(16, "views of a validation", range=(1, 4096))
+    lifted: int = param(0, "held-out scenes in which a validation lifts the best grasp, too", range=(0, 4096))
+    frozen: bool = param(False, "train a head on the backbone and scores of the checkpoint to begin with, as they are")
     workers: int = param(2, "processes that load views, for each that trains; 0: none", range=(0, 256))
     seed: int = param(0, "of everything random")
 
@@ -62,11 +66,13 @@ class Fit:
         network: What is trained.
         config: How.
         device: Where.
-        start: Whose weights a new run begins with; None: random ones.
+        start: Whose weights a new run begins with; None: random ones. A head of another kind begins with random ones
+            where the rest is frozen.
         processes: Among which batches are shared; None: this one alone.
 
     Raises:
-        SettingsError: The folder holds a run with other settings, or the start is another network.
+        SettingsError: The folder holds a run with other settings, the start is another network, or a backbone is to be
+            frozen and there is none to begin with.
         DatasetError: Its state cannot be read.
         CheckpointError: The start is for another hand.
     """
@@ -92,10 +98,15 @@ class Fit:
         self._start: dict[str, Any] | None = None
         if start is not None:
             self._begin_with(start)
+        elif config.frozen and not (folder / STATE).is_file():
+            raise SettingsError("A frozen backbone must come from somewhere; say which checkpoint: --from DIR.")
+        if config.frozen:
+            for parameter in self.network.parameters():
+                parameter.requires_grad_(False)
+            self.network.head.requires_grad_(True)  # type: ignore[attr-defined]
         self.average = copy.deepcopy(self.network).eval()
-        self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.rate, weight_decay=config.decay, fused=True
-        )
+        learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self._optimiser = torch.optim.AdamW(learning, lr=config.rate, weight_decay=config.decay, fused=True)
         self.iteration, self._seconds = 0, 0.0
         self._fixed = {"network": asdict(network), "samples": asdict(train.config), "fit": asdict(config)}
         self._made_with = {"machine": machine(), "versions": versions()}
@@ -136,7 +147,10 @@ class Fit:
 
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
-        """Mean losses of the averaged weights on the same views of the other split, whenever it is called."""
+        """Mean losses of the averaged weights on the same views of the other split, whenever it is called.
+
+        Where scenes are to be lifted in: the share of them in which the best grasp of one view lifts, as `lift`.
+        """
         sums: dict[str, float] = {}
         for number in range(self._config.validated):
             batch = collate([self._test[number]], self.network.config.voxel_size, self._device)
@@ -145,6 +159,9 @@ class Fit:
                 terms = losses(self.average, batch, [generator])
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value) / self._config.validated
+        if self._config.lifted:
+            generator = LearnedGenerator(self._hand, copy.deepcopy(self.average).cpu())
+            sums["lift"] = lift_success(generator, self._test.dataset, self._hand, self._config.lifted, 1, 0)
         return {"iteration": self.iteration, "validation": sums}
 
     def _validate_when_due(self) -> None:
@@ -183,6 +200,8 @@ class Fit:
         seeds = [seed_of(config.seed, "noise", number) for number in self._numbers(self.iteration)]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.network.train()
+        if config.frozen:
+            self.network.backbone.eval()  # its batch norms, too, stay as they are
         with self._precision():
             terms = losses(self.network, batch, generators, config.repeats, self._processes)
         self._optimiser.zero_grad(set_to_none=True)
@@ -248,12 +267,18 @@ class Fit:
         write_whole(self._folder / STATE, lambda file: torch.save(state, file))
 
     def _begin_with(self, start: Checkpoint) -> None:
-        if start.network != self.network.config:
+        ours, theirs = self.network.config, start.network
+        if self._config.frozen:
+            theirs = replace(theirs, head=ours.head, diffusion=ours.diffusion)
+        if theirs != ours:
             raise SettingsError(
                 f"The checkpoint to begin with is another network: {start.network}, not {self.network.config}. "
                 "Ask for that one, with --set network...."
             )
-        self.network.load_state_dict(start.make(self._hand).state_dict())
+        weights = start.make(self._hand).state_dict()
+        if start.network != ours:
+            weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
+        self.network.load_state_dict(weights, strict=start.network == ours)
         self._start = {"iterations": start.about.get("iterations"), "start": start.about.get("start")}
 
     def _resume(self) -> None:

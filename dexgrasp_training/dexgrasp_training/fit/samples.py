@@ -105,7 +105,7 @@ class ViewSamples:
     def __init__(
         self, dataset: Dataset, hand: str, split: Split, seed: int, config: SampleConfig | None = None
     ) -> None:
-        self._dataset, self._hand, self._split, self._seed = dataset, hand, split, seed
+        self.dataset, self._hand, self._split, self._seed = dataset, hand, split, seed
         self.config = config or SampleConfig()
         grasps: dict[str, _Grasps] = {}
         self._scenes: dict[str, list[_Scene]] = {"dense": [], "others": []}
@@ -160,7 +160,7 @@ class ViewSamples:
             if sample is not None:
                 return sample
         raise DatasetError(
-            f"In {_VIEWS_TRIED} views of {self._dataset.root} no grasp's seed was seen; are there enough clear grasps?"
+            f"In {_VIEWS_TRIED} views of {self.dataset.root} no grasp's seed was seen; are there enough clear grasps?"
         )
 
     def _sample(self, scene: _Scene, index: int, rng: np.random.Generator) -> ViewSample | None:
@@ -169,7 +169,7 @@ class ViewSamples:
         number = int(scene.views.numbers[index])
         world_T_camera = scene.views.world_T_camera[index]
         units, ids = scene.views.read(number)
-        labels = read_arrays(self._dataset.labels_path(scene.record.name, self._hand), (str(number),))[str(number)]
+        labels = read_arrays(self.dataset.labels_path(scene.record.name, self._hand), (str(number),))[str(number)]
         scores = np.full(ids.shape, np.log(FLOOR), dtype=np.float32)
         scores[ids > 0] = labels
         depth = units.astype(np.float32) * np.float32(UNIT)
