@@ -42,7 +42,7 @@ def test_what_is_absent_says_how_to_get_it() -> None:
 
 def test_every_default_that_exists_is_available() -> None:
     defaults = [part for part in swappable_parts() if part.default]
-    assert {"heuristic", "mujoco", "ompl", "ur", "leap"} <= {part.name for part in defaults}
+    assert {"diffusion", "mujoco", "ompl", "ur", "leap"} <= {part.name for part in defaults}
     assert all(part.state == AVAILABLE for part in defaults)
 
 
