@@ -69,5 +69,5 @@ def _farthest(points: NDArray[np.float64], count: int, first: int) -> NDArray[np
             square = dx * dx + dy * dy + dz * dz
             if square < nearest[i]:
                 nearest[i] = square
-        at = np.argmax(nearest)
+        at = int(np.argmax(nearest))
     return chosen

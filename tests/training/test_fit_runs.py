@@ -195,9 +195,8 @@ def test_another_head_learns_on_a_frozen_backbone(dataset: Dataset, run: Path, t
             assert not torch.equal(value, before[name]), name
         else:
             assert torch.equal(value, start.weights[name]), name
-    assert (
-        fit(dataset, tmp_path, joint, frozen=True, iterations=2).iteration == 2
-    )  # it goes on without being told again
+    again = fit(dataset, tmp_path, joint, frozen=True, iterations=2)  # a run that goes on need not be told again
+    assert again.iteration == 2
     with pytest.raises(SettingsError, match="--from"):
         fit(dataset, tmp_path / "new", joint, frozen=True)
     with pytest.raises(SettingsError, match="another network"):

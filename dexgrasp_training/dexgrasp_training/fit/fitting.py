@@ -160,8 +160,8 @@ class Fit:
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value) / self._config.validated
         if self._config.lifted:
-            generator = LearnedGenerator(self._hand, copy.deepcopy(self.average).cpu())
-            sums["lift"] = lift_success(generator, self._test.dataset, self._hand, self._config.lifted, 1, 0)
+            learned = LearnedGenerator(self._hand, copy.deepcopy(self.average).cpu())
+            sums["lift"] = lift_success(learned, self._test.dataset, self._hand, self._config.lifted, 1, 0)
         return {"iteration": self.iteration, "validation": sums}
 
     def _validate_when_due(self) -> None:
