@@ -15,14 +15,26 @@ from dexgrasp_description import HandModel
 class HandPoints:
     """A set of points fixed to the links of a hand.
 
+    Args:
+        hand: The hand.
+        points: Link to points (K, 3) [m], link frame.
+        dtype: Of every result.
+        device: Of every result.
+
     Attributes:
         links: Names of the links that carry points.
         link_of_point: tensor (P,), index into `links`.
         moves: bool tensor (L, D), whether a joint moves a link.
     """
 
-    def __init__(self, hand: HandModel, points: Mapping[str, NDArray[np.floating]]) -> None:
-        self._fk = ForwardKinematics(hand, dtype=torch.float32)
+    def __init__(
+        self,
+        hand: HandModel,
+        points: Mapping[str, NDArray[np.floating]],
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self._fk = ForwardKinematics(hand, dtype=dtype, device=device)
         self.links = tuple(link for link, rows in points.items() if len(rows))
         self._slices: list[slice] = []
         start = 0
@@ -30,7 +42,7 @@ class HandPoints:
             self._slices.append(slice(start, start + len(points[link])))
             start += len(points[link])
         self._columns = [self._fk.link_names.index(link) for link in self.links]
-        self._local = [torch.tensor(np.asarray(points[link]).T.copy(), dtype=torch.float32) for link in self.links]
+        self._local = [torch.tensor(np.asarray(points[link]).T, dtype=dtype, device=device) for link in self.links]
         self.link_of_point = torch.cat([torch.full((rows.shape[1],), i) for i, rows in enumerate(self._local)])
         self.moves = self._moving_joints(hand)
 
@@ -38,12 +50,12 @@ class HandPoints:
         return len(self.link_of_point)
 
     def in_world(self, world_T_palm: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-        """Points (N, 3, P) [m], world frame, for palms (N, 4, 4) and postures (N, D), float32 [rad].
+        """Points (N, 3, P) [m], world frame, for palms (N, 4, 4) and postures (N, D) [rad or m].
 
         Coordinates come before points, so that every link is one plain matrix product over all poses.
         """
         world_T_link = world_T_palm[:, None] @ self._fk.stacked_poses(q)[:, self._columns]
-        placed = torch.empty(len(q), 3, len(self))
+        placed = world_T_link.new_empty(len(q), 3, len(self))
         for number, (rows, local) in enumerate(zip(self._slices, self._local, strict=True)):
             rotation = world_T_link[:, number, :3, :3].reshape(-1, 3)
             turned = (rotation @ local).reshape(len(q), 3, local.shape[1])
@@ -57,7 +69,7 @@ class HandPoints:
         return torch.stack([low.values for low in lowest], 1), torch.stack([low.indices for low in lowest], 1) + offsets
 
     def _moving_joints(self, hand: HandModel) -> torch.Tensor:
-        middle = torch.as_tensor(0.4 * hand.lower + 0.6 * hand.upper, dtype=torch.float32)
+        middle = torch.as_tensor(0.4 * hand.lower + 0.6 * hand.upper)
         nudged = torch.cat([middle[None], middle + 0.1 * torch.eye(len(middle))])
         poses = self._fk.link_poses(nudged)
         return torch.stack([(poses[link][1:] - poses[link][:1]).abs().amax((1, 2)) > 1e-4 for link in self.links])

@@ -1,0 +1,131 @@
+"""The terms for one hand: its points, made once, and the weights of named presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from dexgrasp_common.parameters import param
+from torch import Tensor
+
+from dexgrasp_description import HandModel
+from dexgrasp_planner.errors import PlannerError
+from dexgrasp_planner.hand_shape import HandPoints
+from dexgrasp_planner.physics.terms import (
+    Depth,
+    Surface,
+    external_penetration,
+    self_penetration,
+    surface_pulling,
+)
+
+
+class UnknownPhysicsError(PlannerError):
+    """There is no such preset of constraints."""
+
+
+@dataclass(frozen=True)
+class PhysicsConfig:
+    """What is asked of a hand, and how much each of it counts.
+
+    The defaults are those of DexGrasp Anything's code in training; its paper does not tell the weights.
+    """
+
+    pulling: float = param(1.0, "weight of SPF", range=(0.0, 1e6))
+    penetration: float = param(1.0, "weight of ERF", range=(0.0, 1e6))
+    self_penetration: float = param(1.0, "weight of SRF", range=(0.0, 1e6))
+    reach: float = param(0.02, "inner points nearer than this are pulled [m]", range=(0.0, 1.0))
+    depth: Depth = param("deepest", "penetration of the `deepest` point, or the `mean` over all")
+    apart: float = param(0.02, "distance that key points keep [m]; 0: the sum of their own radii", range=(0.0, 0.1))
+    samples: int = param(1536, "points on the hand's outside", range=(10, 100_000))
+
+
+PHYSICS_PRESETS = {
+    "none": PhysicsConfig(0.0, 0.0, 0.0),
+    "paper": PhysicsConfig(),
+    "paper_sampling": PhysicsConfig(penetration=0.3),
+    # Every point that is inside is moved, and thick links are kept apart by what they are: see the package's README.
+    "tuned": PhysicsConfig(pulling=1.0, penetration=20.0, self_penetration=0.2, depth="mean", apart=0.0, samples=512),
+}
+
+
+def physics_preset(name: str) -> PhysicsConfig:
+    """The preset of that name.
+
+    Raises:
+        UnknownPhysicsError: There is none.
+    """
+    if name not in PHYSICS_PRESETS:
+        raise UnknownPhysicsError(f"There are no constraints {name!r}. Presets: {', '.join(PHYSICS_PRESETS)}.")
+    return PHYSICS_PRESETS[name]
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """The terms of B hands, unweighted, each (B,) [m]."""
+
+    pulling: Tensor
+    penetration: Tensor
+    self_penetration: Tensor
+
+    def weighted(self, config: PhysicsConfig) -> Tensor:
+        """Their weighted sum (B,)."""
+        return (
+            config.pulling * self.pulling
+            + config.penetration * self.penetration
+            + config.self_penetration * self.self_penetration
+        )
+
+
+class HandPhysics:
+    """The constraints on one hand; made once, called in every step.
+
+    Args:
+        hand: The hand.
+        config: None: the paper's.
+        dtype: In which everything is computed.
+        device: Where.
+    """
+
+    def __init__(
+        self,
+        hand: HandModel,
+        config: PhysicsConfig | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.config = config = config or PhysicsConfig()
+        inner = {link: points for link, (points, _) in hand.contact_points.items()}
+        outer = {link: points for link, (points, _) in hand.surface_samples(config.samples, seed=0).items()}
+        centres = {link: spheres[:, :3] for link, spheres in hand.key_points.items() if len(spheres)}
+        self.inner, self.outer, self.keys = (HandPoints(hand, p, dtype, device) for p in (inner, outer, centres))
+        pairs, least = _pairs(hand, list(centres), config.apart)
+        self._pairs = torch.as_tensor(pairs, device=device)
+        self._least = torch.as_tensor(least, dtype=dtype, device=device)
+
+    def __call__(self, object_T_palm: Tensor, q: Tensor, surface: Surface) -> Constraints:
+        """The terms for palms (B, 4, 4) and postures (B, D) [rad or m] against the surface of one object, or B."""
+        return Constraints(
+            surface_pulling(self.inner.in_world(object_T_palm, q), surface, self.config.reach),
+            external_penetration(self.outer.in_world(object_T_palm, q), surface, self.config.depth),
+            self_penetration(self.keys.in_world(object_T_palm, q), self._pairs, self._least),
+        )
+
+
+def _pairs(hand: HandModel, links: list[str], apart: float) -> tuple[np.ndarray, np.ndarray]:
+    """Key points (M, 2) that are meant to keep apart, and how far (M,): those of links that may collide.
+
+    Pairs of links that are joined, or overlap by design, are left out: the sum over them is nothing a posture changes.
+    """
+    joined = {frozenset((joint.parent, joint.child)) for joint in hand.joints} | set(hand.ignored_pairs)
+    owner = [link for link in links for _ in hand.key_points[link]]
+    radius = np.concatenate([hand.key_points[link][:, 3] for link in links])
+    rows = [
+        (i, j)
+        for i, j in combinations(range(len(owner)), 2)
+        if owner[i] != owner[j] and frozenset((owner[i], owner[j])) not in joined
+    ]
+    pairs = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    return pairs, np.full(len(pairs), apart) if apart else radius[pairs].sum(axis=1)

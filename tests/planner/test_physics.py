@@ -1,0 +1,162 @@
+"""Pulling, penetration and self-penetration against closed forms, and their gradients against finite differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from dexgrasp_planner.physics import terms
+from dexgrasp_planner.physics.constraints import (
+    PHYSICS_PRESETS,
+    HandPhysics,
+    PhysicsConfig,
+    UnknownPhysicsError,
+    physics_preset,
+)
+from dexgrasp_planner.physics.terms import Surface, external_penetration, nearest, self_penetration, surface_pulling
+from torch import Tensor
+
+from dexgrasp_description import load_hand
+
+RADIUS = 0.04
+HANDS = ("leap_right", "panda_gripper", "shadow_right", "allegro_right")
+
+
+def plane() -> Surface:
+    """z = 0, a point every millimetre, facing up."""
+    steps = torch.linspace(-0.05, 0.05, 101, dtype=torch.float64)
+    x, y = torch.meshgrid(steps, steps, indexing="ij")
+    points = torch.stack([x.flatten(), y.flatten(), torch.zeros(101 * 101)])[None]
+    normals = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)[None, :, None].expand_as(points)
+    return Surface(points, normals)
+
+
+def ball(count: int = 2000, middle: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Surface:
+    directions = torch.nn.functional.normalize(
+        torch.randn(3, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=0
+    )
+    return Surface((torch.tensor(middle)[:, None] + RADIUS * directions)[None], directions[None])
+
+
+def above(heights: list[float]) -> Tensor:
+    """Points over nodes of the plane: (1, 3, P)."""
+    x = torch.arange(len(heights), dtype=torch.float64) * 0.003
+    return torch.stack([x, 0.01 * torch.ones(len(heights)), torch.tensor(heights, dtype=torch.float64)])[None]
+
+
+def test_pulling_is_the_mean_distance_of_what_is_near() -> None:
+    hands = torch.cat([above([0.010, 0.004, 0.030]), above([0.019, -0.005, 0.001]), above([0.05, 0.04, 0.03])])
+    expected = [0.007, (0.019 + 0.005 + 0.001) / 3, 0.0]
+    assert surface_pulling(hands, plane(), 0.02).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_pulling_at_a_ball_is_the_distance_from_its_surface() -> None:
+    surface = ball()
+    direction = surface.normals[0, :, :50]
+    for distance in (-0.008, 0.0, 0.013):
+        points = (RADIUS + distance) * direction
+        assert surface_pulling(points[None], surface, 0.02).item() == pytest.approx(abs(distance), abs=1e-6)
+
+
+def test_penetration_is_the_depth_below_a_plane() -> None:
+    hands = torch.cat([above([0.01, -0.004, -0.006]), above([0.01, 0.02, 0.03])])
+    assert external_penetration(hands, plane(), "deepest").tolist() == pytest.approx([0.006, 0.0], abs=1e-12)
+    assert external_penetration(hands, plane(), "mean").tolist() == pytest.approx([0.010 / 3, 0.0], abs=1e-12)
+
+
+def test_penetration_of_a_ball_is_the_depth_in_it() -> None:
+    surface = ball()
+    direction = surface.normals[0, :, :40]
+    depths = torch.linspace(-0.02, 0.02, 40, dtype=torch.float64)  # those below zero are outside
+    points = ((RADIUS - depths) * direction)[None]
+    assert external_penetration(points, surface).item() == pytest.approx(0.02, abs=1e-9)
+    inside = depths.clamp_min(0.0).mean().item()
+    assert external_penetration(points, surface, "mean").item() == pytest.approx(inside, abs=1e-9)
+
+
+def test_each_hand_may_have_a_surface_of_its_own() -> None:
+    near, far = ball(), ball(middle=(0.0, 0.0, 0.3))
+    both = Surface(torch.cat([near.points, far.points]), torch.cat([near.normals, far.normals]))
+    hands = torch.randn(2, 3, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.02
+    together = external_penetration(hands, both)
+    assert together[0] == external_penetration(hands[:1], near)[0] > 0.0
+    assert together[1] == external_penetration(hands[1:], far)[0] == 0.0
+
+
+def test_self_penetration_counts_what_is_missing_in_both_orders() -> None:
+    centres = torch.tensor([[[0.0, 0.015, 0.1], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]], dtype=torch.float64)
+    pairs, least = torch.tensor([[0, 1], [0, 2], [1, 2]]), torch.tensor([0.02, 0.02, 0.09], dtype=torch.float64)
+    assert self_penetration(centres, pairs, least).item() == pytest.approx(2.0 * (0.005 + 0.005), abs=1e-12)
+
+
+def test_nearest_points_are_nearest_also_far_from_the_origin_and_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(2)
+    points = torch.randn(7, 3, 40, generator=generator) * 0.1
+    surface = torch.randn(7, 3, 60, generator=generator) * 0.1
+    expected = torch.cdist(points.transpose(1, 2), surface.transpose(1, 2)).argmin(dim=2)
+    assert torch.equal(nearest(points, surface), expected)
+    monkeypatch.setattr(terms, "_MOST", 2 * 40 * 60)
+    assert torch.equal(nearest(points, surface), expected)
+    far = torch.tensor([1.0, -2.0, 0.5])[:, None]
+    assert (nearest(points + far, surface + far) == expected).float().mean() > 0.99  # of float32's last digits
+    assert torch.equal(nearest(points, surface[:1]), torch.cat([nearest(row[None], surface[:1]) for row in points]))
+
+
+@pytest.mark.parametrize("config", [PHYSICS_PRESETS["paper"], PHYSICS_PRESETS["tuned"]], ids=["paper", "tuned"])
+@pytest.mark.parametrize("name", HANDS)
+def test_gradients_are_those_of_finite_differences(name: str, config: PhysicsConfig) -> None:
+    """In pose and joints of hands around a ball, of every term: central differences along random directions."""
+    hand = load_hand(name)
+    physics, surface = HandPhysics(hand, replace(config, samples=200), torch.float64), ball(400)
+    rng = np.random.default_rng(3)
+    count, joints = 6, len(hand.joint_names)
+    q = torch.as_tensor(hand.lower + (hand.upper - hand.lower) * rng.uniform(0.2, 0.8, (count, joints)))
+    approach = torch.as_tensor(np.array(hand.approach_axis))
+    start = -(RADIUS + torch.as_tensor(rng.uniform(0.0, 0.06, (count, 1)))) * approach
+
+    def values(position: Tensor, turn: Tensor, q: Tensor) -> Tensor:
+        unit = torch.eye(4, dtype=torch.float64).expand(count, 4, 4)
+        skew = torch.linalg.cross(turn[:, None].expand(-1, 3, -1), unit[:, :3, :3]).transpose(1, 2)
+        top = torch.cat([torch.matrix_exp(skew), position[..., None]], dim=2)
+        poses = torch.cat([top, unit[:, 3:]], dim=1)
+        found = physics(poses, q, surface)
+        return torch.stack([found.pulling, found.penetration, found.self_penetration])
+
+    turn = torch.as_tensor(rng.normal(scale=0.3, size=(count, 3)))
+    variables = [value.clone().requires_grad_() for value in (start, turn, q)]
+    here = values(*variables)
+    assert (here[:2].detach().amax(dim=1) > 1e-4).all(), "some hand is pulled and some hand is inside"
+    for term in range(3):
+        gradients = torch.autograd.grad(here[term].sum(), variables, retain_graph=True, allow_unused=True)
+        for _ in range(3):
+            ways = [torch.as_tensor(rng.normal(size=tuple(value.shape))) for value in variables]
+            slope = sum((g * w).sum() for g, w in zip(gradients, ways, strict=True) if g is not None)
+            step = 1e-7
+            with torch.no_grad():
+                ahead, behind = (
+                    values(*[value + sign * step * way for value, way in zip(variables, ways, strict=True)])[term].sum()
+                    for sign in (1.0, -1.0)
+                )
+            assert float((ahead - behind) / (2 * step)) == pytest.approx(float(slope), rel=1e-4, abs=1e-6)
+
+
+def test_a_point_on_the_surface_has_a_gradient_that_is_a_number() -> None:
+    points = ball().points[..., :5].clone().requires_grad_()
+    (surface_pulling(points, ball(), 0.02) + external_penetration(points, ball())).sum().backward()
+    assert points.grad is not None
+    assert points.grad.isfinite().all()
+
+
+def test_weights_are_those_of_the_preset() -> None:
+    hand, surface = load_hand("leap_right"), ball()
+    poses, q = torch.eye(4, dtype=torch.float64)[None], torch.zeros(1, 16, dtype=torch.float64)
+    poses[0, :3, 3] = -0.05 * torch.as_tensor(np.array(hand.approach_axis))
+    config = physics_preset("paper_sampling")
+    found = HandPhysics(hand, config, torch.float64)(poses, q, surface)
+    expected = found.pulling + 0.3 * found.penetration + found.self_penetration
+    torch.testing.assert_close(found.weighted(config), expected)
+    assert found.weighted(physics_preset("none")).item() == 0.0
+    with pytest.raises(UnknownPhysicsError, match="magic.*paper"):
+        physics_preset("magic")
