@@ -15,11 +15,13 @@ from safetensors.torch import load_file, save
 
 from dexgrasp_description import HandModel
 from dexgrasp_planner.errors import PlannerError
+from dexgrasp_planner.holding import FEATURES
 from dexgrasp_planner.network.diffusion_head import DiffusionConfig
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
+from dexgrasp_planner.success import SuccessModel
 
 FORMAT = 1
-_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+_WEIGHTS, _SUCCESS, _CONFIG = "model.safetensors", "success.safetensors", "config.json"
 
 
 class CheckpointError(PlannerError):
@@ -36,6 +38,8 @@ class Checkpoint:
         network: Its configuration.
         weights: State dict of `GraspNetwork`.
         about: What data it saw and what it scored, as the report has it.
+        success: State dict of a `SuccessModel`; empty: it cannot tell the chance of a lift.
+        success_features: What that model looks at.
     """
 
     hand: str
@@ -43,6 +47,8 @@ class Checkpoint:
     network: NetworkConfig
     weights: dict[str, torch.Tensor]
     about: dict[str, Any] = field(default_factory=dict)
+    success: dict[str, torch.Tensor] = field(default_factory=dict)
+    success_features: tuple[str, ...] = ()
 
     def save(self, folder: Path, *, half: bool = False) -> None:
         """Write both files, the weights first: a folder with a `config.json` is whole.
@@ -54,15 +60,17 @@ class Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: _stored(name, value, half) for name, value in self.weights.items()}
         write_whole(folder / _WEIGHTS, lambda file: file.write(save(tensors)))
+        if self.success:
+            _write_success(folder, self.success)
         config = {
             "format": FORMAT,
             "hand": self.hand,
             "joint_names": list(self.joint_names),
             "network": asdict(self.network),
+            "success_features": list(self.success_features),
             "about": self.about,
         }
-        text = json.dumps(config, indent=2) + "\n"
-        write_whole(folder / _CONFIG, lambda file: file.write(text.encode()))
+        _write_config(folder, config)
 
     @staticmethod
     def load(folder: Path) -> Checkpoint:
@@ -72,10 +80,9 @@ class Checkpoint:
             CheckpointError: It is missing, cut short, damaged, or of a newer version.
         """
         config = _read_config(folder)
-        try:
-            stored = load_file(folder / _WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{folder / _WEIGHTS} cannot be read ({error}); get the checkpoint again.") from error
+        stored = _read_tensors(folder / _WEIGHTS)
+        success_features = tuple(config.get("success_features", ()))
+        success = _read_tensors(folder / _SUCCESS) if success_features else {}
         try:
             return Checkpoint(
                 str(config["hand"]),
@@ -83,6 +90,8 @@ class Checkpoint:
                 network_config(config["network"]),
                 {name: value.float() if value.dtype == torch.float16 else value for name, value in stored.items()},
                 dict(config.get("about", {})),
+                success,
+                success_features,
             )
         except (KeyError, TypeError) as error:
             raise CheckpointError(
@@ -111,6 +120,55 @@ class Checkpoint:
             raise CheckpointError(f"The weights do not fit the network that {_CONFIG} describes: {error}") from error
         return network.eval()
 
+    def success_model(self) -> SuccessModel | None:
+        """What tells the chance of a lift; None: the checkpoint has no such thing.
+
+        Raises:
+            CheckpointError: It looks at what this version does not know, or its weights do not fit.
+        """
+        if not self.success_features:
+            return None
+        unknown = set(self.success_features) - set(FEATURES)
+        if unknown:
+            raise CheckpointError(
+                f"The success model looks at {', '.join(sorted(unknown))}, which this version does not know; "
+                "update dexgrasp."
+            )
+        try:
+            model = SuccessModel(self.success_features, len(self.success["weights.0"]))
+            model.load_state_dict(self.success)
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(f"The weights in {_SUCCESS} do not fit ({error}); get it again.") from error
+        return model.eval()
+
+
+def add_success(folder: Path, model: SuccessModel, about: dict[str, Any]) -> None:
+    """Give a checkpoint what tells the chance of a lift, in place of what it has of that; its network stays as it is.
+
+    Args:
+        folder: Of the checkpoint.
+        model: What tells it.
+        about: What it learnt from and how well it tells.
+
+    Raises:
+        CheckpointError: There is no checkpoint.
+    """
+    config = _read_config(folder)
+    _write_success(folder, model.state_dict())
+    config["success_features"] = list(model.features)
+    config["about"] = {**config.get("about", {}), "success": about}
+    _write_config(folder, config)
+
+
+def _write_success(folder: Path, weights: dict[str, torch.Tensor]) -> None:
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    write_whole(folder / _SUCCESS, lambda file: file.write(save(tensors)))
+
+
+def _write_config(folder: Path, config: dict[str, Any]) -> None:
+    text = json.dumps(config, indent=2) + "\n"
+    write_whole(folder / _CONFIG, lambda file: file.write(text.encode()))
+
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
@@ -128,6 +186,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{folder} has format {config['format']} and this version reads up to {FORMAT}; update dexgrasp."
         )
     return config
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        stored: dict[str, torch.Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); get the checkpoint again.") from error
+    return stored
 
 
 def _stored(name: str, value: torch.Tensor, half: bool) -> torch.Tensor:

@@ -68,7 +68,7 @@ def fingertip_poses(chains: FingerChains, q: NDArray[np.float64]) -> NDArray[np.
     origins, axes = np.empty((chains.column.shape[1], 3)), np.empty((chains.column.shape[1], 3))
     for row in range(len(q)):
         for finger in range(len(chains.tip)):
-            _follow(chains, finger, q[row], origins, axes, poses[row, finger])
+            follow(chains, finger, q[row], origins, axes, poses[row, finger])
     return poses
 
 
@@ -101,7 +101,7 @@ def descend(
         for _ in range(steps):
             change[:] = 0.0
             for finger in range(len(chains.tip)):
-                used = _follow(chains, finger, q, origins, axes, tip)
+                used = follow(chains, finger, q, origins, axes, tip)
                 tx, ty, tz = tip[0, 3], tip[1, 3], tip[2, 3]
                 ex, ey, ez = targets[row, finger, 0] - tx, targets[row, finger, 1] - ty, targets[row, finger, 2] - tz
                 for place in range(used):
@@ -119,7 +119,7 @@ def descend(
 
 
 @njit(cache=True, nogil=True)
-def _follow(
+def follow(
     chains: FingerChains,
     finger: int,
     q: NDArray[np.float64],

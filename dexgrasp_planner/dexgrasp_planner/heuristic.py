@@ -24,6 +24,7 @@ from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
 from dexgrasp_planner.hand_shape import HandPoints
 from dexgrasp_planner.postures import PostureRules, approach_directions
 from dexgrasp_planner.preshapes import load_preshapes
+from dexgrasp_planner.pressing import fingers_of_links
 from dexgrasp_planner.proposals import HandCentre, ProposalConfig, Proposals, joined, perturbed, propose
 from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
 from dexgrasp_planner.selection import distinct
@@ -96,7 +97,7 @@ class HeuristicGenerator:
         self._contacts = HandPoints(hand, {link: points for link, (points, _) in hand.contact_points.items()})
         self._rules = PostureRules(hand)
         self._centre = HandCentre(hand, self._preshapes, self._clearance.palm_points)
-        self._finger_of_link = self._fingers()
+        self._finger_of_link = fingers_of_links(hand, self._contacts)
 
     def generate(
         self,
@@ -210,17 +211,6 @@ class HeuristicGenerator:
             "tilt": torch.as_tensor(np.arccos(np.clip(-approach[:, 2], -1.0, 1.0))) ** 2,
         }
         return np.sum([WEIGHTS[name] * value.double().numpy() for name, value in features.items()], axis=0)
-
-    def _fingers(self) -> torch.Tensor:
-        """Which fingertip each contact link leads to, (L,); -1 for the palm."""
-        moves = self._contacts.moves
-        links = self._contacts.links
-        finger = torch.full((len(links),), -1)
-        for number, tip in enumerate(self._hand.fingertips):
-            chain = moves[links.index(tip.link)]
-            carried = moves.any(dim=1) & ~(moves & ~chain).any(dim=1)
-            finger[carried] = number
-        return finger
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

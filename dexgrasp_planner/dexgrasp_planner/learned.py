@@ -1,4 +1,4 @@
-"""Grasps from a trained network: seeds where graspness is high, a grasp at each, ranked by likelihood and graspness."""
+"""Grasps from a trained network: seeds where graspness is high, a grasp at each; the best are ranked and refined."""
 
 from __future__ import annotations
 
@@ -27,18 +27,26 @@ from dexgrasp_planner.generators import (
     checkpoint_folder,
 )
 from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
+from dexgrasp_planner.holding import FEATURES, GraspFeatures
 from dexgrasp_planner.network.folded import FoldedResUNet14, VoxelOutputs
 from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, VoxelScores
 from dexgrasp_planner.network.voxels import Voxels, voxelize
 from dexgrasp_planner.postures import PostureRules
+from dexgrasp_planner.pressing import Pressing
+from dexgrasp_planner.refinement import RefinementConfig, Refiner
 from dexgrasp_planner.scene_field import Cluster, FieldConfig, SceneField, segment
 from dexgrasp_planner.selection import distinct, farthest_points
 from dexgrasp_planner.stage_watch import StageWatch
+from dexgrasp_planner.success import SuccessModel
 
 # What grasps are ranked by (DexGraspNet 2.0, Table 6): log-likelihood plus weighted graspness, either alone, or chance.
 BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM = "both", "graspness", "log_likelihood", "random"
-RANKINGS = (BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM)
+# Or, which the paper does not have, by the chance of a lift that the checkpoint's success model tells.
+SUCCESS = "success"
+RANKINGS = (BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM, SUCCESS)
+NO_GUIDANCE, REFINE = "none", "refine"
+GUIDANCES = (NO_GUIDANCE, REFINE)
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,17 @@ class LearnedConfig:
     best: float = param(0.01, "share of the voxels taken as seeds where none has as much", range=(0.0, 1.0))
     sampler: str = param("fast", "`fast` (20 evaluations) or `paper` (200)")
     precision: str = param("fp32", "of the backbone: `fp32` or `bf16`")
-    ranking: str = param(BOTH, "what the score is: `both`, `graspness`, `log_likelihood` or `random`")
+    ranking: str = param(
+        "", "what the score is: one of `RANKINGS`; empty: `success` if the checkpoint can tell it, or else `both`"
+    )
     graspness_weight: float = param(10.0, "of graspness against log-likelihood in `both`", range=(0.0, 1000.0))
     filtered: int = param(400, "best grasps that the collision filter looks at", range=(1, 65536))
+    guidance: str = param(REFINE, "`refine`: physics moves the best grasps before they are offered; or `none`")
+    refined: int = param(64, "best grasps that are refined", range=(1, 65536))
     apart: float = param(0.02, "two grasps nearer than this are one, see `selection.distinct` [m]", range=(0.0, 1.0))
     completion: FieldConfig = field(default_factory=FieldConfig)
     clearance: ClearanceConfig = field(default_factory=ClearanceConfig)
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)
 
 
 def with_checkpoint(hand: HandModel) -> LearnedGenerator:
@@ -75,7 +88,8 @@ def with_checkpoint(hand: HandModel) -> LearnedGenerator:
             f"{CHECKPOINT} to its folder, or choose the generator `heuristic`."
         )
     try:
-        return LearnedGenerator(hand, Checkpoint.load(folder).make(hand))
+        checkpoint = Checkpoint.load(folder)
+        return LearnedGenerator(hand, checkpoint.make(hand), success=checkpoint.success_model())
     except CheckpointError as error:
         raise GeneratorUnavailableError(str(error)) from error
 
@@ -86,16 +100,19 @@ class Sampled:
     Attributes:
         grasps: In world; their `score` is that of `both`.
         drawn: How many were sampled: N, and those that are no numbers.
+        space: What the camera saw, completed.
     """
 
     def __init__(self, grasps: GraspSet, drawn: int, space: SceneField, chance: NDArray[np.float64]) -> None:
-        self.grasps, self.drawn = grasps, drawn
-        self._space, self._chance = space, chance
+        self.grasps, self.drawn, self.space = grasps, drawn, space
+        self._chance = chance
         self._told = np.zeros(len(grasps), dtype=bool)  # whose clearance is known: several rankings share it
         self._clear = np.zeros(len(grasps), dtype=bool)
 
     def score(self, ranking: str) -> NDArray[np.float64]:
-        """What each grasp (N,) counts in a ranking; higher is better.
+        """What each grasp (N,) counts in a ranking that asks no more than the network; higher is better.
+
+        For `success`, which looks at few grasps, that is `both`: the best by it are looked at.
 
         Raises:
             InvalidGenerateGoalError: There is no such ranking.
@@ -106,6 +123,7 @@ class Sampled:
             GRASPNESS: self.grasps.graspness,
             LOG_LIKELIHOOD: self.grasps.log_likelihood,
             RANDOM: self._chance,
+            SUCCESS: self.grasps.score,
         }[ranking]
 
     def clear(self, rows: NDArray[np.intp], clearance: HandClearance) -> NDArray[np.bool_]:
@@ -114,7 +132,7 @@ class Sampled:
         if len(unknown):
             asked = self.grasps[unknown]
             self._clear[unknown] = clearance.approach_is_clear(
-                self._space, asked.world_T_palm, asked.pregrasp, asked.grasp
+                self.space, asked.world_T_palm, asked.pregrasp, asked.grasp
             )
             self._told[unknown] = True
         return self._clear[rows]
@@ -133,19 +151,28 @@ class LearnedGenerator:
         hand: The hand that the network was trained for.
         network: In evaluation mode; later changes of it have no effect on the backbone.
         config: None: the defaults.
+        success: Tells the chance of a lift; None: there is no ranking by it.
 
     Raises:
-        InvalidGenerateGoalError: There is no such ranking.
+        InvalidGenerateGoalError: There is no such ranking or guidance, or nothing tells the chance of a lift.
     """
 
-    def __init__(self, hand: HandModel, network: GraspNetwork, config: LearnedConfig | None = None) -> None:
-        self._hand, self._network = hand, network
+    def __init__(
+        self,
+        hand: HandModel,
+        network: GraspNetwork,
+        config: LearnedConfig | None = None,
+        success: SuccessModel | None = None,
+    ) -> None:
+        self._hand, self._network, self._success = hand, network, success
         self._config = config = config or LearnedConfig()
-        check_ranking(config.ranking)
+        self._chosen("", "")
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self._backbone = FoldedResUNet14(network.backbone, network.graspable, dtype)
         self._clearance = HandClearance(hand, config.clearance)
         self._rules = PostureRules(hand)
+        self._pressing, self._features = Pressing(hand), GraspFeatures(hand)
+        self._refiner = Refiner(hand, config.refinement)
 
     def generate(
         self,
@@ -160,10 +187,11 @@ class LearnedGenerator:
             raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
         watch = StageWatch(progress, cancelled)
         sampled = self._sampled(scene, seed, watch, self._config.sampler)
+        ranking, guidance = self._chosen("", "")
         watch.enter(Stage.FILTER)
-        kept = self._kept(sampled, self._config.ranking)
+        kept = self._kept(sampled, ranking)
         watch.enter(Stage.RANK)
-        best = self._best(sampled, kept, self._config.ranking, max_grasps)
+        best = self._best(sampled, kept, ranking, guidance, max_grasps)
         watch.finish()
         return Generation(best, sampled.drawn, watch.milliseconds)
 
@@ -180,20 +208,21 @@ class LearnedGenerator:
         """
         return self._sampled(scene, seed, StageWatch(_no_progress, _never_cancelled), sampler or self._config.sampler)
 
-    def rank(self, sampled: Sampled, max_grasps: int, ranking: str = "") -> GraspSet:
+    def rank(self, sampled: Sampled, max_grasps: int, ranking: str = "", guidance: str = "") -> GraspSet:
         """The best of the sampled grasps that are clear and apart, as `generate` gives them.
 
         Args:
             sampled: From `sample`; the same may be ranked several times.
             max_grasps: At most this many.
             ranking: One of `RANKINGS`; empty: the configured one.
+            guidance: One of `GUIDANCES`; empty: the configured one.
 
         Raises:
             NoGraspsError: None is clear.
-            InvalidGenerateGoalError: There is no such ranking.
+            InvalidGenerateGoalError: There is no such ranking or guidance, or nothing tells the chance of a lift.
         """
-        ranking = ranking or self._config.ranking
-        return self._best(sampled, self._kept(sampled, ranking), ranking, max_grasps)
+        ranking, guidance = self._chosen(ranking, guidance)
+        return self._best(sampled, self._kept(sampled, ranking), ranking, guidance, max_grasps)
 
     def graspness(self, scene: SceneCloud, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Middles of the voxels that the network sees (V, 3) [m], world, and their predicted graspness (V,).
@@ -241,10 +270,65 @@ class LearnedGenerator:
             )
         return kept
 
-    def _best(self, sampled: Sampled, kept: NDArray[np.intp], ranking: str, max_grasps: int) -> GraspSet:
-        score = sampled.score(ranking)[kept]
-        found = replace(sampled.grasps[kept], score=score)
-        return found[distinct(found.world_T_palm, score, max_grasps, self._config.apart)]
+    def _best(self, sampled: Sampled, kept: NDArray[np.intp], ranking: str, guidance: str, max_grasps: int) -> GraspSet:
+        found = replace(self._pressed(sampled.space, sampled.grasps[kept]), score=sampled.score(ranking)[kept])
+        if ranking == SUCCESS:
+            found = replace(found, score=self._chance(sampled.space, found))
+        if guidance == REFINE:
+            best = distinct(found.world_T_palm, found.score, self._config.refined, self._config.apart)
+            rest = np.setdiff1d(np.arange(len(found)), best)
+            found = GraspSet.concatenate([self._refined(sampled.space, found[best], ranking), found[rest]])
+        return found[distinct(found.world_T_palm, found.score, max_grasps, self._config.apart)]
+
+    def _refined(self, space: SceneField, grasps: GraspSet, ranking: str) -> GraspSet:
+        """The grasps refined, but for those that would not be clear then, or less likely to lift: they stay."""
+        moved, better = self.moved(space, grasps)
+        if ranking == SUCCESS:
+            moved = replace(moved, score=self._chance(space, moved))
+            better &= moved.score > grasps.score
+        both = GraspSet.concatenate([grasps, moved])
+        return both[np.arange(len(grasps)) + len(grasps) * better]
+
+    def _pressed(self, space: SceneField, grasps: GraspSet) -> GraspSet:
+        """The grasps with squeezes that press where the fingers touch."""
+        return replace(grasps, squeeze=self._pressing.squeezed(space, grasps.world_T_palm, grasps.grasp))
+
+    def moved(self, space: SceneField, grasps: GraspSet) -> tuple[GraspSet, NDArray[np.bool_]]:
+        """The N grasps as refinement leaves them, whatever that is worth, and which of them (N,) are clear."""
+        moved = self._refiner.refined(space, grasps)
+        return moved, self._clearance.approach_is_clear(space, moved.world_T_palm, moved.pregrasp, moved.grasp)
+
+    def clear(self, sampled: Sampled, ranking: str = BOTH) -> GraspSet:
+        """Those of the `filtered` best sampled grasps that are clear, best first.
+
+        Raises:
+            NoGraspsError: None is.
+        """
+        return self._pressed(sampled.space, sampled.grasps[self._kept(sampled, ranking)])
+
+    def features(self, space: SceneField, grasps: GraspSet) -> NDArray[np.float64]:
+        """What the chance of a lift is told from: numbers (N, F) in the order of `holding.FEATURES`."""
+        return self._features.of(space, grasps)
+
+    def _chance(self, space: SceneField, grasps: GraspSet) -> NDArray[np.float64]:
+        """Logits (N,) of lifting."""
+        assert self._success is not None
+        columns = [FEATURES.index(name) for name in self._success.features]
+        return self._success.logits(self.features(space, grasps)[:, columns])
+
+    def _chosen(self, ranking: str, guidance: str) -> tuple[str, str]:
+        """The ranking and guidance that are meant."""
+        known = SUCCESS if self._success is not None else BOTH
+        ranking = ranking or self._config.ranking or known
+        guidance = guidance or self._config.guidance
+        check_ranking(ranking)
+        if guidance not in GUIDANCES:
+            raise InvalidGenerateGoalError(f"There is no guidance {guidance!r}. Guidances: {', '.join(GUIDANCES)}.")
+        if ranking == SUCCESS and self._success is None:
+            raise InvalidGenerateGoalError(
+                "This checkpoint cannot tell the chance of a lift; let it learn: dexgrasp-train score."
+            )
+        return ranking, guidance
 
     def _seen(
         self,
@@ -307,7 +391,7 @@ class LearnedGenerator:
             world_T_palm=world_T_camera @ camera_T_palm[whole],
             pregrasp=self._rules.opened(joints),
             grasp=joints,
-            squeeze=self._rules.squeezed(joints),
+            squeeze=joints,  # those that are offered press, see `_pressed`
             score=likelihood[whole] + self._config.graspness_weight * told,
             log_likelihood=likelihood[whole],
             graspness=told,

@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("--device", choices=("cpu", "cuda"), default="", help="by default the best there is")
     fit.set_defaults(run=_fit)
+    _add_score(commands)
     _add_evaluate(commands)
     checkpoint = commands.add_parser("import-checkpoint", help="a checkpoint that DexGraspNet 2.0 released, as ours")
     checkpoint.add_argument("source", type=Path, help="ckpt_50000.pth")
@@ -101,6 +102,19 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("dataset", type=Path)
     show.set_defaults(run=_show)
     return parser
+
+
+def _add_score(commands: Any) -> None:
+    """`score`."""
+    command = commands.add_parser(
+        "score", help="let a checkpoint try its grasps in training scenes and learn to tell which of them lift"
+    )
+    command.add_argument("dataset", type=Path)
+    command.add_argument("checkpoint", type=Path, help="folder of the checkpoint, to which the model is added")
+    command.add_argument("--scenes", type=int, default=150, help="training scenes at most, equal parts of each kind")
+    command.add_argument("--views", type=int, default=2, help="views of each")
+    command.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
+    command.set_defaults(run=_score)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -118,7 +132,7 @@ def _add_evaluate(commands: Any) -> None:
         default=[],
         metavar="NAME",
         help="a generator (heuristic), or a ranking of the checkpoints' grasps (both, graspness, log_likelihood, "
-        "random); repeatable; by default all of these",
+        "random, success), refined with +refine behind it; repeatable; by default all that there is",
     )
     command.add_argument("--scenes", type=int, default=100, help="test scenes at most, equal parts of each kind")
     command.add_argument("--views", type=int, default=4, help="views of each")
@@ -276,6 +290,18 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
     settings = load_fit_settings(options.settings, options.set)
     checkpoint = fit(Dataset.open(options.dataset), options.folder, settings, options.device, options.start, console)
     console.print(f"The checkpoint is {checkpoint}")
+
+
+def _score(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_planner.checkpoints import Checkpoint
+
+    from dexgrasp_training.scoring.command import score
+    from dexgrasp_training.scoring.verdicts import VerdictConfig
+
+    config = VerdictConfig(hand=Checkpoint.load(options.checkpoint).hand, views=options.views)
+    dataset, workers = Dataset.open(options.dataset), Workers(jobs=options.jobs)
+    score(dataset, options.checkpoint, options.scenes, config, workers, console)
+    console.print(f"{options.checkpoint} can tell the chance of a lift now")
 
 
 def _evaluate(options: argparse.Namespace, console: Console) -> None:

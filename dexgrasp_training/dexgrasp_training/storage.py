@@ -13,7 +13,7 @@ import numpy as np
 from dexgrasp_common.report import write_whole
 from numpy.typing import NDArray
 
-from dexgrasp_training.errors import DatasetError
+from dexgrasp_training.errors import DatasetError, SettingsError
 
 
 def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -59,6 +59,29 @@ def read_arrays(path: Path, names: tuple[str, ...] = ()) -> dict[str, NDArray[An
     if missing:
         raise DatasetError(f"{path} lacks {', '.join(missing)}: it was written by another version, or is another file.")
     return arrays
+
+
+def remember(folder: Path, content: Mapping[str, Any]) -> None:
+    """Keep with results, in their folder, what decides them, or see that it is the same as before.
+
+    Raises:
+        SettingsError: What is there is of something else.
+        DatasetError: It cannot be read or written.
+    """
+    path = folder / "settings.json"
+    if not path.is_file():
+        write_json(path, content)
+        return
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} is damaged ({error}); delete {folder} to begin anew.") from error
+    changed = [key for key, value in json.loads(json.dumps(content)).items() if before.get(key) != value]
+    if changed:
+        raise SettingsError(
+            f"{folder} holds results of another {' and another '.join(changed)}. Ask for the same again, or delete "
+            "that folder to begin anew."
+        )
 
 
 def write_json(path: Path, content: Any) -> None:

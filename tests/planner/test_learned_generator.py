@@ -22,10 +22,13 @@ from dexgrasp_planner.generators import (
     SceneCloud,
     Stage,
 )
+from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
 from dexgrasp_planner.heuristic import HeuristicGenerator
-from dexgrasp_planner.learned import RANKINGS, LearnedConfig, LearnedGenerator
+from dexgrasp_planner.holding import FEATURES
+from dexgrasp_planner.learned import RANKINGS, SUCCESS, LearnedConfig, LearnedGenerator
 from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Grasps, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
+from dexgrasp_planner.success import SuccessModel
 from torch import Tensor
 
 from dexgrasp_description import load_hand
@@ -34,7 +37,7 @@ from .test_heuristic import cylinder
 
 HAND = load_hand("leap_right")
 WORLD_T_CAMERA = look_at([0.1, 0.0, 0.6], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0])
-CONFIG = LearnedConfig(points=5000, seeds=64)
+CONFIG = LearnedConfig(points=5000, seeds=64, guidance="none")
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +141,7 @@ def test_rankings_share_the_samples_and_differ_in_their_order(
     generator = known(network, heuristic, off=0.05)
     sampled = generator.sample(scene, 4)
     everything = generator.generate(scene, 64, 4).grasps
-    ranked = {ranking: generator.rank(sampled, 64, ranking) for ranking in RANKINGS}
+    ranked = {ranking: generator.rank(sampled, 64, ranking) for ranking in RANKINGS if ranking != SUCCESS}
     np.testing.assert_array_equal(ranked["both"].world_T_palm, everything.world_T_palm)
     np.testing.assert_array_equal(ranked["both"].score, everything.score)
     for grasps in ranked.values():
@@ -235,6 +238,45 @@ def test_an_empty_table_is_said(network: GraspNetwork, heuristic) -> None:
     cloud = apply(invert(WORLD_T_CAMERA), table).astype(np.float32)
     with pytest.raises(NoObjectsError):
         known(network, heuristic).generate(SceneCloud(cloud, WORLD_T_CAMERA), 5, 0)
+
+
+def test_refined_grasps_replace_those_that_stay_clear(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
+    generator = known(network, heuristic, off=0.01)
+    sampled = generator.sample(scene, 3)
+    plain, refined = (generator.rank(sampled, 8, guidance=guidance) for guidance in ("none", "refine"))
+    assert plain.score[0] == refined.score[0], "refining does not change what the network thinks"
+    sampled_as = {
+        bytes(seed): pose for seed, pose in zip(sampled.grasps.seed_point, sampled.grasps.world_T_palm, strict=True)
+    }
+    moved = [
+        np.linalg.norm(pose[:3, 3] - sampled_as[bytes(seed)][:3, 3])
+        for seed, pose in zip(refined.seed_point, refined.world_T_palm, strict=True)
+    ]
+    assert 1e-4 < max(moved) < 0.02
+    clearance = HandClearance(HAND, ClearanceConfig())
+    assert clearance.approach_is_clear(sampled.space, refined.world_T_palm, refined.pregrasp, refined.grasp).all()
+    with pytest.raises(InvalidGenerateGoalError, match="no guidance 'magic'.*refine"):
+        generator.rank(sampled, 8, guidance="magic")
+
+
+def test_the_chance_of_a_lift_ranks_where_it_is_known(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
+    plain = known(network, heuristic, off=0.05)
+    sampled = plain.sample(scene, 3)
+    with pytest.raises(InvalidGenerateGoalError, match="dexgrasp-train score"):
+        plain.rank(sampled, 8, SUCCESS)
+    # A model that knows one thing: the higher the contacts above the table, the worse.
+    model = SuccessModel(("depth",), members=1)
+    with torch.no_grad():
+        for weight in model.weights:
+            weight.zero_()[:, 0, 0] = 1.0
+    generator = LearnedGenerator(HAND, network, CONFIG, model)
+    ranked = generator.rank(sampled, 8)
+    depth = generator.features(sampled.space, ranked)[:, FEATURES.index("depth")]
+    np.testing.assert_allclose(ranked.score, np.clip(depth, 0.0, 5.0), atol=1e-6)
+    assert (np.diff(ranked.score) <= 0.0).all()
+    assert set(map(bytes, ranked.world_T_palm)) != set(map(bytes, plain.rank(sampled, 8).world_T_palm))
+    better = generator.rank(sampled, 8, guidance="refine")
+    assert better.score[0] >= ranked.score[0], "a refined grasp is taken where it is better"
 
 
 def test_the_checkpoint_comes_from_the_environment(

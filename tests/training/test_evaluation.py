@@ -226,9 +226,9 @@ def test_a_run_that_was_killed_gives_the_same_report(finished: Evaluation, datas
 
 
 def test_rows_of_other_settings_are_not_mixed(finished: Evaluation, dataset: Dataset) -> None:
-    with pytest.raises(SettingsError, match="rows of another config"):
+    with pytest.raises(SettingsError, match="results of another config"):
         evaluate(dataset, replace(finished, config=replace(finished.config, seed=1)), QUIET)
-    with pytest.raises(SettingsError, match="rows of another contestants"):
+    with pytest.raises(SettingsError, match="results of another contestants"):
         evaluate(dataset, replace(finished, competing=finished.competing[:1]), QUIET)
 
 

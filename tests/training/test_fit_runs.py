@@ -177,8 +177,11 @@ def test_a_run_begins_with_the_weights_of_a_checkpoint(dataset: Dataset, run: Pa
     again = fit(dataset, tmp_path / "on", iterations=1)  # a run that goes on does not begin again
     assert again.checkpoint().about["start"]["iterations"] == 2
     typed = NetworkConfig(backbone="small", diffusion=DiffusionConfig(model="typed", kinds=2))
+    changed = fit(dataset, tmp_path / "typed", typed, start=start).network  # only the head begins anew
+    for name, value in changed.state_dict().items():
+        assert name.startswith("head.") or torch.equal(value, start.weights[name]), name
     with pytest.raises(SettingsError, match="another network"):
-        fit(dataset, tmp_path / "other", typed, start=start)
+        fit(dataset, tmp_path / "other", NetworkConfig(voxel_size=0.004), start=start)
     with pytest.raises(CheckpointError, match="not for"):
         fit(dataset, tmp_path / "hand", start=dataclasses.replace(start, hand="panda_gripper"))
 

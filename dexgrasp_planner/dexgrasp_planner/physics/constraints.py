@@ -102,15 +102,15 @@ class HandPhysics:
         centres = {link: spheres[:, :3] for link, spheres in hand.key_points.items() if len(spheres)}
         self.inner, self.outer, self.keys = (HandPoints(hand, p, dtype, device) for p in (inner, outer, centres))
         pairs, least = _pairs(hand, list(centres), config.apart)
-        self._pairs = torch.as_tensor(pairs, device=device)
-        self._least = torch.as_tensor(least, dtype=dtype, device=device)
+        self.pairs = torch.as_tensor(pairs, device=device)
+        self.least = torch.as_tensor(least, dtype=dtype, device=device)
 
     def __call__(self, object_T_palm: Tensor, q: Tensor, surface: Surface) -> Constraints:
         """The terms for palms (B, 4, 4) and postures (B, D) [rad or m] against the surface of one object, or B."""
         return Constraints(
             surface_pulling(self.inner.in_world(object_T_palm, q), surface, self.config.reach),
             external_penetration(self.outer.in_world(object_T_palm, q), surface, self.config.depth),
-            self_penetration(self.keys.in_world(object_T_palm, q), self._pairs, self._least),
+            self_penetration(self.keys.in_world(object_T_palm, q), self.pairs, self.least),
         )
 
 

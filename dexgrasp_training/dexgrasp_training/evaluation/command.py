@@ -13,16 +13,14 @@ from dexgrasp_sim.tester import GRASP_TESTERS
 from rich.console import Console
 
 from dexgrasp_training.dataset import Dataset
-from dexgrasp_training.errors import DatasetError, SettingsError
+from dexgrasp_training.errors import DatasetError
 from dexgrasp_training.evaluation import samplers
 from dexgrasp_training.evaluation.contestants import Contestant, about
 from dexgrasp_training.evaluation.scenes import chosen_scenes, family_of
 from dexgrasp_training.evaluation.summary import summarise, tables
 from dexgrasp_training.evaluation.trial import EvaluationConfig, try_scene
-from dexgrasp_training.storage import write_json
+from dexgrasp_training.storage import remember
 from dexgrasp_training.work import Task, Workers, spread
-
-_SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,14 @@ def evaluate(dataset: Dataset, wanted: Evaluation, console: Console) -> dict[str
     names = chosen_scenes(dataset, wanted.scenes)
     report = wanted.report.expanduser()
     folder = report.with_name(f"{report.stem}.rows")
-    _check_settings(folder, dataset, wanted)
+    remember(
+        folder,
+        {
+            "dataset": str(dataset.root),
+            "config": asdict(wanted.config),
+            "contestants": [asdict(replace(one, checkpoint="")) for one in wanted.competing],  # its digest says which
+        },
+    )
     families = frozenset(family_of(dataset.asset(name).source) for name in dataset.objects("train")) - {""}
     paths = {name: folder / f"{name}.json" for name in names}
     tasks = [
@@ -99,26 +104,6 @@ def evaluate(dataset: Dataset, wanted: Evaluation, console: Console) -> dict[str
     if wanted.page is not None:
         write_page(wanted.page, content, scenes, dataset, wanted.pictures, console)
     return content
-
-
-def _check_settings(folder: Path, dataset: Dataset, wanted: Evaluation) -> None:
-    """Keep with the rows what decides them, or see that it is the same."""
-    content = {
-        "dataset": str(dataset.root),
-        "config": asdict(wanted.config),
-        "contestants": [asdict(replace(one, checkpoint="")) for one in wanted.competing],  # its digest says which
-    }
-    path = folder / _SETTINGS
-    if not path.is_file():
-        write_json(path, content)
-        return
-    before = _read(path)
-    changed = [key for key, value in json.loads(json.dumps(content)).items() if before.get(key) != value]
-    if changed:
-        raise SettingsError(
-            f"{folder} holds rows of another {' and another '.join(changed)}. Give another --report, or delete that "
-            "folder to begin anew."
-        )
 
 
 def _read(path: Path) -> dict[str, Any]:

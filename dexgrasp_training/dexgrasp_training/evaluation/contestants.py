@@ -12,13 +12,23 @@ from typing import Any
 
 from dexgrasp_planner.checkpoints import Checkpoint
 from dexgrasp_planner.generators import GRASP_GENERATORS, GenerateError, GraspGenerator, SceneCloud
-from dexgrasp_planner.learned import BOTH, RANKINGS, LearnedConfig, LearnedGenerator, Sampled
+from dexgrasp_planner.learned import (
+    BOTH,
+    NO_GUIDANCE,
+    RANKINGS,
+    REFINE,
+    SUCCESS,
+    LearnedConfig,
+    LearnedGenerator,
+    Sampled,
+)
 from dexgrasp_planner.network.flow_sampling import FLOW_PRESETS
 
 from dexgrasp_description import GraspSet, load_hand
 from dexgrasp_training.errors import SettingsError
 
 HEURISTIC = "heuristic"  # what the others are compared with
+_ALL = (*RANKINGS, *(f"{ranking}+{REFINE}" for ranking in (BOTH, SUCCESS)))
 SAMPLERS = tuple(FLOW_PRESETS)
 
 
@@ -31,6 +41,7 @@ class Contestant:
         generator: Name in `GRASP_GENERATORS`; empty: a checkpoint.
         checkpoint: Its folder.
         ranking: What its grasps are ranked by.
+        guidance: What moves them before they are offered.
         sampler: How they are sampled.
         digest: Of the checkpoint's files: rows of one are not those of another.
     """
@@ -39,6 +50,7 @@ class Contestant:
     generator: str = ""
     checkpoint: str = ""
     ranking: str = ""
+    guidance: str = ""
     sampler: str = ""
     digest: str = ""
 
@@ -66,7 +78,8 @@ def contestants(
     """The contestants that a command asks for.
 
     Args:
-        names: Generators, and rankings of every checkpoint; none: `heuristic`, and all four with a checkpoint.
+        names: Generators, and rankings of every checkpoint, plain or with `+refine` behind them; none: `heuristic`,
+            and with a checkpoint all that it can do.
         checkpoints: Folders, each as `FOLDER` or `NAME=FOLDER`; names are shown where there are several.
         hand: Its name.
         sampler: One of `SAMPLERS`.
@@ -82,27 +95,38 @@ def contestants(
     if compare_samplers and not checkpoints:
         raise SettingsError("Samplers are compared on a checkpoint; give one: --checkpoint FOLDER.")
     folders = _named(checkpoints)
+    digests = {folder: _digest(Path(folder), hand) for folder in folders.values()}
+    tells = {folder: Checkpoint.load(Path(folder)).success_model() is not None for folder in folders.values()}
     found: list[Contestant] = []
-    for name in names or (HEURISTIC, *(RANKINGS if checkpoints else ())):
+    for name in names or (HEURISTIC, *(_ALL if checkpoints else ())):
+        ranking, _, guidance = name.partition("+")
         if name in generators:
             found.append(Contestant(name, generator=name))
-        elif name not in RANKINGS:
-            raise SettingsError(f"There is no contestant {name!r}. Contestants: {', '.join([*generators, *RANKINGS])}.")
+        elif ranking not in RANKINGS or guidance not in ("", REFINE):
+            raise SettingsError(f"There is no contestant {name!r}. Contestants: {', '.join([*generators, *_ALL])}.")
         elif not checkpoints:
             raise SettingsError(f"{name!r} ranks what a network samples; give one: --checkpoint FOLDER.")
         else:
             for prefix, folder in folders.items():
-                found.append(Contestant(prefix + name, checkpoint=folder, ranking=name, sampler=sampler))
+                if ranking != SUCCESS or tells[folder]:
+                    one = Contestant(prefix + name, "", folder, ranking, guidance or NO_GUIDANCE, sampler)
+                    found.append(one)
+                elif names:
+                    raise SettingsError(
+                        f"{folder} cannot tell the chance of a lift; let it learn: dexgrasp-train score."
+                    )
     if compare_samplers:
         for prefix, folder in folders.items():
             for preset in SAMPLERS:
-                one = Contestant(f"{prefix}{BOTH} ({preset})", checkpoint=folder, ranking=BOTH, sampler=preset)
-                if all((c.checkpoint, c.ranking, c.sampler) != (folder, BOTH, preset) for c in found):
+                one = Contestant(f"{prefix}{BOTH} ({preset})", "", folder, BOTH, NO_GUIDANCE, preset)
+                if all(
+                    (c.checkpoint, c.ranking, c.guidance, c.sampler) != (folder, BOTH, NO_GUIDANCE, preset)
+                    for c in found
+                ):
                     found.append(one)
     twice = {one.name for one in found if sum(other.name == one.name for other in found) > 1}
     if twice:
         raise SettingsError(f"{', '.join(sorted(twice))} would compete twice; name each once.")
-    digests = {folder: _digest(Path(folder), hand) for folder in folders.values()}
     return tuple(replace(one, digest=digests[one.checkpoint]) if one.checkpoint else one for one in found)
 
 
@@ -123,9 +147,9 @@ def ask(
             answers[one.name] = _timed(_generator(one.generator, hand), hand, cloud, top, seed)
     for key in dict.fromkeys((one.checkpoint, one.sampler) for one in competing if not one.generator):
         same = [one for one in competing if (one.checkpoint, one.sampler) == key]
-        learned, start = _learned(key[0], hand, same[0].digest), time.perf_counter()
+        generator, start = learned(key[0], hand, same[0].digest), time.perf_counter()
         try:
-            sampled[key] = found = learned.sample(cloud, seed, key[1])
+            sampled[key] = found = generator.sample(cloud, seed, key[1])
         except GenerateError as error:
             answers.update({one.name: Answer(_nothing(hand), 0, _since(start), error) for one in same})
             continue
@@ -133,7 +157,7 @@ def ask(
         for one in same:
             grasps, missing = _nothing(hand), None
             try:
-                grasps = learned.rank(found, top, one.ranking)
+                grasps = generator.rank(found, top, one.ranking, one.guidance)
             except GenerateError as error:
                 missing = error
             first = first or _since(start)
@@ -185,10 +209,10 @@ def _generator(name: str, hand: str) -> GraspGenerator:
 
 
 @lru_cache(maxsize=8)
-def _learned(checkpoint: str, hand: str, digest: str) -> LearnedGenerator:
-    """Another digest is another network in the same folder."""
-    loaded = load_hand(hand)
-    return LearnedGenerator(loaded, Checkpoint.load(Path(checkpoint)).make(loaded), LearnedConfig())
+def learned(checkpoint: str, hand: str, digest: str) -> LearnedGenerator:
+    """The generator of a checkpoint, kept; another digest is another network in the same folder."""
+    loaded, read = load_hand(hand), Checkpoint.load(Path(checkpoint))
+    return LearnedGenerator(loaded, read.make(loaded), LearnedConfig(), read.success_model())
 
 
 def _timed(generator: GraspGenerator, hand: str, cloud: SceneCloud, top: int, seed: int) -> Answer:

@@ -66,8 +66,7 @@ class Fit:
         network: What is trained.
         config: How.
         device: Where.
-        start: Whose weights a new run begins with; None: random ones. A head of another kind begins with random ones
-            where the rest is frozen.
+        start: Whose weights a new run begins with; None: random ones. A head of another kind begins with random ones.
         processes: Among which batches are shared; None: this one alone.
 
     Raises:
@@ -267,10 +266,8 @@ class Fit:
         write_whole(self._folder / STATE, lambda file: torch.save(state, file))
 
     def _begin_with(self, start: Checkpoint) -> None:
-        ours, theirs = self.network.config, start.network
-        if self._config.frozen:
-            theirs = replace(theirs, head=ours.head, diffusion=ours.diffusion)
-        if theirs != ours:
+        ours = self.network.config
+        if replace(start.network, head=ours.head, diffusion=ours.diffusion) != ours:
             raise SettingsError(
                 f"The checkpoint to begin with is another network: {start.network}, not {self.network.config}. "
                 "Ask for that one, with --set network...."

@@ -1,0 +1,122 @@
+"""How a grasp would meet what the camera saw when its fingers close: numbers from which success can be told.
+
+Fingers move from the pregrasp on to the benchmark's squeeze until they touch the distance field of the scene. What they
+then touch, from which sides and how well that can bear loads, says more about a lift than the generator that
+proposed the grasp knows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dexgrasp_description import GraspSet, HandModel
+from dexgrasp_planner import closing, opposition
+from dexgrasp_planner.hand_shape import HandPoints
+from dexgrasp_planner.postures import PostureRules, approach_directions
+from dexgrasp_planner.pressing import fingers_of_links
+from dexgrasp_planner.scene_field import SceneField
+
+FRICTION = 0.2  # that the contacts are assumed to have
+_SUPPORT = -0.02  # fingers may close down to this height [m]: the tester's table gives way to the hand
+
+FEATURES = (
+    "log_likelihood",
+    "graspness",
+    "residual",  # part of six unit loads that the contacts cannot balance
+    "links",  # that touch the object
+    "fingers",  # of which some link touches
+    "thumb",  # whether the first of them, or the one that opposes most, touches
+    "palm",  # whether the palm touches
+    "others",  # links that touch something else
+    "opposition",  # length of the contacts' mean normal, taken from one
+    "upward",  # mean vertical part of the normals
+    "spread",  # mean distance of the contacts from their middle [m]
+    "off_axis",  # horizontal distance of that middle from the object's [m]
+    "depth",  # of the middle below the object's top [m]
+    "height",  # of the object's top [m]
+    "extent",  # largest horizontal size of the object [m]
+    "tilt",  # of the approach from straight down [rad]
+    "gap",  # mean distance of the inner points that are near the surface at the grasp [m]
+    "inside",  # greatest depth of an inner point at the grasp [m]
+    "closed",  # part of the way from pregrasp to squeeze that joints went, on average
+    "uneven",  # standard deviation of that over the fingers
+)
+
+
+class GraspFeatures:
+    """The numbers named in `FEATURES`, for grasps of one hand; made once.
+
+    Args:
+        hand: The hand.
+    """
+
+    def __init__(self, hand: HandModel) -> None:
+        self._hand = hand
+        self._points = HandPoints(hand, {link: points for link, (points, _) in hand.contact_points.items()})
+        self._finger = fingers_of_links(hand, self._points)
+        self._rules = PostureRules(hand)
+        self._palm = torch.tensor([link == hand.base_link for link in self._points.links])
+        self._joints = [
+            torch.nonzero(self._points.moves[self._points.links.index(tip.link)])[:, 0] for tip in hand.fingertips
+        ]
+
+    def of(self, space: SceneField, grasps: GraspSet) -> NDArray[np.float64]:
+        """Numbers (N, F) of the grasps, in world, in the order of `FEATURES`."""
+        if not len(grasps):
+            return np.zeros((0, len(FEATURES)))
+        palm, start, grasp, end = (
+            torch.as_tensor(array, dtype=torch.float32)
+            for array in (grasps.world_T_palm, grasps.pregrasp, grasps.grasp, self._rules.squeezed(grasps.grasp))
+        )
+        target = space.owner(grasps.seed_point)
+        closure = closing.close(self._points, space, palm, start, end, _SUPPORT)
+        owner = space.owner(closure.points.reshape(-1, 3).numpy()).reshape(closure.touches.shape)
+        on_target = closure.touches & torch.as_tensor(owner == target[:, None])
+        weight = on_target.float()
+        count = weight.sum(dim=1).clamp_min(1.0)
+        middle = (weight[..., None] * closure.points).sum(dim=1) / count[:, None]
+        normal = (weight[..., None] * closure.forces).sum(dim=1) / count[:, None]
+        boxes = [(points.min(axis=0), points.max(axis=0)) for points in (one.points for one in space.clusters)]
+        lower, upper = (torch.as_tensor(np.stack([box[i] for box in boxes]))[target] for i in (0, 1))
+        centre = 0.5 * (lower + upper)
+        centre[:, 2] = 0.5 * upper[:, 2]
+        touching = torch.stack([(on_target & (self._finger == i)).any(dim=1) for i in range(len(self._joints))], dim=1)
+        residual = opposition.holding_residual(closure.points, closure.forces, on_target, centre, FRICTION)
+        inner = space.distance(self._points.in_world(palm, grasp))
+        near = (inner.abs() < 0.02).float()
+        share = _share(start, closure.q, end)
+        by_finger = torch.stack([share[:, joints].mean(dim=1) for joints in self._joints], dim=1)
+        approach = approach_directions(grasps.world_T_palm, self._hand.approach_axis)
+        values: dict[str, Tensor | NDArray[np.float64]] = {
+            "log_likelihood": grasps.log_likelihood,
+            "graspness": grasps.graspness,
+            "residual": residual,
+            "links": weight.sum(dim=1),
+            "fingers": touching.sum(dim=1),
+            "thumb": touching[:, -1],
+            "palm": (on_target & self._palm).any(dim=1),
+            "others": (closure.touches & ~on_target).sum(dim=1),
+            "opposition": 1.0 - normal.norm(dim=1),
+            "upward": normal[:, 2],
+            "spread": (weight * (closure.points - middle[:, None]).norm(dim=2)).sum(dim=1) / count,
+            "off_axis": (middle - centre)[:, :2].norm(dim=1),
+            "depth": upper[:, 2] - middle[:, 2],
+            "height": upper[:, 2],
+            "extent": (upper - lower)[:, :2].amax(dim=1),
+            "tilt": np.arccos(np.clip(-approach[:, 2], -1.0, 1.0)),
+            "gap": (near * inner.abs()).sum(dim=1) / near.sum(dim=1).clamp_min(1.0),
+            "inside": (-inner).amax(dim=1).clamp_min(0.0),
+            "closed": by_finger.mean(dim=1),
+            "uneven": by_finger.std(dim=1),
+        }
+        return np.stack([np.asarray(values[name], dtype=np.float64) for name in FEATURES], axis=1)
+
+
+def _share(start: Tensor, reached: Tensor, end: Tensor) -> Tensor:
+    """Part (N, D) of the way from start to end that each joint went; 1 where there is no way."""
+    way = end - start
+    moving = way.abs() > 1e-3
+    return torch.where(moving, (reached - start) / torch.where(moving, way, 1.0), 1.0)

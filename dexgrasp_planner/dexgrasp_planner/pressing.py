@@ -1,0 +1,147 @@
+"""The squeeze that follows from what the fingers touch: each presses into the surface that it is at, the others hold.
+
+The benchmark's own rule (`postures.PostureRules.squeezed`) moves every fingertip 30 mm towards the middle, whether or
+not it touches anything. Grasps that hold objects by some of the fingers are pushed apart by it: of clear grasps of the
+training set 39 % lift with it, and 83 % if the fingers that touch press by one joint each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dexgrasp_description import HandModel
+from dexgrasp_planner.finger_chains import FingerChains, finger_chains, follow
+from dexgrasp_planner.hand_shape import HandPoints
+from dexgrasp_planner.scene_field import SceneField
+
+ANGLE = 0.02  # by which the pressing joint of a finger goes on; hands with soft drives need more [rad or m]
+TOUCH = 0.006  # a finger with an inner point this near the surface touches it [m]
+
+
+class Pressing:
+    """Squeezes of one hand; made once.
+
+    Args:
+        hand: The hand.
+        angle: By which each pressing joint goes on [rad or m].
+    """
+
+    def __init__(self, hand: HandModel, angle: float = ANGLE) -> None:
+        self._points = HandPoints(hand, {link: points for link, (points, _) in hand.contact_points.items()})
+        self._chains = finger_chains(hand)
+        self._angle = angle
+        self._lower, self._upper = np.array(hand.lower, dtype=float), np.array(hand.upper, dtype=float)
+        fingers = fingers_of_links(hand, self._points)
+        # A joint that carries several fingers presses none of them.
+        columns = self._chains.column[self._chains.column >= 0]
+        shared = np.bincount(columns, minlength=len(hand.joint_names)) > 1
+        finger = fingers[self._points.link_of_point]
+        self._rows = [torch.nonzero(finger == number)[:, 0] for number in range(len(hand.fingertips))]
+        self._movable = self._points.moves.numpy() & ~shared
+
+    def squeezed(
+        self, space: SceneField, world_T_palm: NDArray[np.float64], grasp: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Postures (N, D) [rad or m] of fingers that press, for palms (N, 4, 4) and postures (N, D) that touch."""
+        if not len(grasp):
+            return grasp.copy()
+        palms, joints = (torch.as_tensor(array, dtype=torch.float32) for array in (world_T_palm, grasp))
+        placed = self._points.in_world(palms, joints)
+        distance = space.distance(placed)
+        points, inward, touches, movable = [], [], [], []
+        for rows in self._rows:
+            gap, which = distance[:, rows].min(dim=1)
+            which = rows[which]
+            point = placed.gather(2, which[:, None, None].expand(-1, 3, 1))
+            _, outward = space.look_up(point)
+            points.append(_in_palm(palms, point[..., 0] - palms[:, :3, 3]))
+            inward.append(_in_palm(palms, -outward[..., 0]))
+            touches.append((gap < TOUCH).numpy())
+            movable.append(self._movable[self._points.link_of_point[which].numpy()])
+        return _pressed(
+            self._chains,
+            np.clip(grasp, self._lower, self._upper).astype(np.float64),
+            np.stack(points, axis=1),
+            np.stack(inward, axis=1),
+            np.stack(touches, axis=1),
+            np.stack(movable, axis=1),
+            self._angle,
+            self._lower,
+            self._upper,
+        )
+
+
+def fingers_of_links(hand: HandModel, points: HandPoints) -> Tensor:
+    """Which fingertip each link that carries points leads to, (L,); -1 for the palm."""
+    finger = torch.full((len(points.links),), -1)
+    for number, tip in enumerate(hand.fingertips):
+        chain = points.moves[points.links.index(tip.link)]
+        carried = points.moves.any(dim=1) & ~(points.moves & ~chain).any(dim=1)
+        finger[carried] = number
+    return finger
+
+
+def _in_palm(world_T_palm: Tensor, vectors: Tensor) -> NDArray[np.float64]:
+    """World vectors (N, 3) turned into the palms' frames."""
+    turned = (world_T_palm[:, :3, :3].transpose(1, 2) @ vectors[..., None])[..., 0]
+    found: NDArray[np.float64] = turned.double().numpy()
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _pressed(
+    chains: FingerChains,
+    grasp: NDArray[np.float64],
+    points: NDArray[np.float64],
+    inward: NDArray[np.float64],
+    touches: NDArray[np.bool_],
+    movable: NDArray[np.bool_],
+    angle: float,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The grasps (N, D), one joint of each touching finger moved on: the one that drives its contact inward the most.
+
+    Moved by the Jacobian's transpose, all joints would be at their torque limits, and the tip free to be pushed aside.
+
+    Args:
+        chains: Of the hand.
+        grasp: Within the limits.
+        points, inward: arrays (N, F, 3), each finger's contact and the direction into the surface, in the palm.
+        touches: array (N, F).
+        movable: array (N, F, D), joints that may press at this contact.
+        angle: How far [rad or m].
+        lower, upper: arrays (D,).
+    """
+    found = grasp.copy()
+    most = chains.column.shape[1]
+    origins, axes, tip = np.empty((most, 3)), np.empty((most, 3)), np.empty((3, 4))
+    for row in range(len(grasp)):
+        for finger in range(len(chains.tip)):
+            if not touches[row, finger]:
+                continue
+            used = follow(chains, finger, grasp[row], origins, axes, tip)
+            nx, ny, nz = inward[row, finger]
+            best, strongest = -1, 0.0
+            for place in range(used):
+                joint = chains.column[finger, place]
+                if not movable[row, finger, joint]:
+                    continue
+                ax, ay, az = axes[place]
+                if chains.slides[finger, place]:
+                    drive = ax * nx + ay * ny + az * nz
+                else:
+                    rx = points[row, finger, 0] - origins[place, 0]
+                    ry = points[row, finger, 1] - origins[place, 1]
+                    rz = points[row, finger, 2] - origins[place, 2]
+                    drive = (ay * rz - az * ry) * nx + (az * rx - ax * rz) * ny + (ax * ry - ay * rx) * nz
+                if abs(drive) > abs(strongest):
+                    best, strongest = joint, drive
+            if best >= 0:
+                moved = found[row, best] + np.sign(strongest) * angle
+                found[row, best] = min(max(moved, lower[best]), upper[best])
+    return found

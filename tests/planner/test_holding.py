@@ -1,0 +1,85 @@
+"""What fingers would meet: features of grasps on things whose contacts are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from dexgrasp_planner.generators import SceneCloud
+from dexgrasp_planner.heuristic import HeuristicGenerator
+from dexgrasp_planner.holding import FEATURES, GraspFeatures
+from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+from dexgrasp_planner.success import SuccessModel
+from numpy.typing import NDArray
+
+from dexgrasp_description import GraspSet, load_hand
+
+from .test_heuristic import cylinder
+
+HAND = load_hand("leap_right")
+
+
+@pytest.fixture(scope="module")
+def cloud() -> NDArray[np.float64]:
+    rng = np.random.default_rng(0)
+    table = rng.uniform(-0.2, 0.2, (4000, 3)) * [1.0, 1.0, 0.0]
+    return np.concatenate([cylinder(0.0, 0.0, rng), table])
+
+
+@pytest.fixture(scope="module")
+def space(cloud: NDArray[np.float64]) -> SceneField:
+    points, clusters = segment(cloud.astype(np.float32), FieldConfig(), None)
+    return SceneField(points, clusters, FieldConfig())
+
+
+@pytest.fixture(scope="module")
+def grasps(cloud: NDArray[np.float64]) -> GraspSet:
+    return HeuristicGenerator(HAND).generate(SceneCloud(cloud, np.eye(4)), 10, 0).grasps
+
+
+def named(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    return dict(zip(FEATURES, values.T, strict=True))
+
+
+def test_a_good_grasp_touches_from_both_sides_and_one_in_the_air_touches_nothing(
+    space: SceneField, grasps: GraspSet
+) -> None:
+    away = replace(grasps, world_T_palm=grasps.world_T_palm.copy())
+    away.world_T_palm[:, 2, 3] += 0.3
+    features = GraspFeatures(HAND)
+    good, nothing = named(features.of(space, grasps)), named(features.of(space, away))
+    assert (good["fingers"] >= 2).all()
+    assert (good["thumb"] == 1.0).all()
+    assert (good["opposition"] > 0.3).all(), "normals of opposing contacts cancel"
+    assert (good["closed"] < 1.0).all(), "the object stops the fingers"
+    assert good["off_axis"].max() < 0.05
+    assert (nothing["links"] == 0.0).all()
+    np.testing.assert_allclose(nothing["residual"], 1.0, atol=1e-5)
+    np.testing.assert_allclose(nothing["closed"], 1.0, atol=1e-3)
+    np.testing.assert_allclose(good["height"], nothing["height"])
+    assert good["residual"].mean() < 0.8
+
+
+def test_features_are_numbers_of_each_grasp_alone(space: SceneField, grasps: GraspSet) -> None:
+    grasps = replace(grasps, log_likelihood=np.arange(10.0), graspness=np.ones(10))
+    features = GraspFeatures(HAND)
+    together = features.of(space, grasps)
+    assert together.shape == (10, len(FEATURES))
+    assert np.isfinite(together).all()
+    np.testing.assert_allclose(features.of(space, grasps[[3]]), together[3:4], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(named(together)["log_likelihood"], np.arange(10.0))
+    assert features.of(space, grasps[[]]).shape == (0, len(FEATURES))
+
+
+def test_the_ensemble_answers_with_its_mean_and_takes_the_strange_for_the_farthest_known() -> None:
+    torch.manual_seed(0)
+    model = SuccessModel(("a", "b"), members=3)
+    model.mean.copy_(torch.tensor([1.0, 2.0]))
+    model.scale.copy_(torch.tensor([0.5, 2.0]))
+    values = np.array([[1.0, 2.0], [1.5, -2.0], [1e6, 1e9]])
+    members = model(torch.as_tensor(values, dtype=torch.float32))
+    assert members.shape == (3, 3)
+    np.testing.assert_allclose(model.logits(values), members.mean(dim=0).detach().numpy(), atol=1e-6)
+    np.testing.assert_allclose(model.logits(values[2:]), model.logits(np.array([[1.0 + 2.5, 2.0 + 10.0]])), atol=1e-5)
