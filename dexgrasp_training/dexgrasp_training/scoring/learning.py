@@ -48,8 +48,8 @@ def learn(verdicts: Verdicts, seed: int) -> tuple[SuccessModel, dict[str, Any]]:
     about = {
         "grasps": len(verdicts),
         "scenes": len(np.unique(verdicts.scene)),
-        "lifted": round(float(verdicts.lifted.mean()), 4),
-        "lifted_refined": round(float(verdicts.lifted[verdicts.refined].mean()), 4),
+        "lifted": _share(verdicts.lifted[~verdicts.refined]),
+        "lifted_refined": _share(verdicts.lifted[verdicts.refined]),
         "steps": steps,
         "held_out": {
             "grasps": len(judged),
@@ -57,7 +57,7 @@ def learn(verdicts: Verdicts, seed: int) -> tuple[SuccessModel, dict[str, Any]]:
             "area_under_curve_of_own_score": round(_area(judged.score, judged.lifted), 4),
             "best_of_view": round(_best_of_view(chance, judged), 4),
             "best_of_view_by_own_score": round(_best_of_view(judged.score - 1e6 * judged.refined, judged), 4),
-            "mean_of_view": round(float(judged.lifted[~judged.refined].mean()), 4),
+            "mean_of_view": _share(judged.lifted[~judged.refined]),
         },
     }
     model, _ = _fitted(verdicts, None, steps, seed)
@@ -75,6 +75,7 @@ def _fitted(own: Verdicts, others: Verdicts | None, steps: int, seed: int) -> tu
     # Each member sees every scene some number of times, or never: members differ as scenes do.
     members, rng = len(model.weights[0]), np.random.default_rng(seed)
     counts = rng.poisson(1.0, (members, int(own.scene.max()) + 1))[:, own.scene]
+    counts[~counts.any(axis=1)] = 1
     weight = torch.as_tensor(counts / counts.sum(axis=1, keepdims=True), dtype=torch.float32)
     optimiser = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=_DECAY)
     best, best_steps, least = copy.deepcopy(model), steps, np.inf
@@ -95,6 +96,10 @@ def _fitted(own: Verdicts, others: Verdicts | None, steps: int, seed: int) -> tu
 
 def _tensors(verdicts: Verdicts) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.as_tensor(array, dtype=torch.float32) for array in (verdicts.features, verdicts.lifted))  # type: ignore[return-value]
+
+
+def _share(lifted: NDArray[np.bool_]) -> float | None:
+    return round(float(lifted.mean()), 4) if len(lifted) else None
 
 
 def _area(score: NDArray[np.float64], lifted: NDArray[np.bool_]) -> float:
