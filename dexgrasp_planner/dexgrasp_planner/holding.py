@@ -7,6 +7,8 @@ proposed the grasp knows.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from dexgrasp_planner.pressing import fingers_of_links
 from dexgrasp_planner.scene_field import SceneField
 
 FRICTION = 0.2  # that the contacts are assumed to have
-_SUPPORT = -0.02  # fingers may close down to this height [m]: the tester's table gives way to the hand
+_SUPPORT = 0.002  # fingers that would come lower are not closed to the end [m]
 
 FEATURES = (
     "log_likelihood",
@@ -28,7 +30,7 @@ FEATURES = (
     "residual",  # part of six unit loads that the contacts cannot balance
     "links",  # that touch the object
     "fingers",  # of which some link touches
-    "thumb",  # whether the first of them, or the one that opposes most, touches
+    "thumb",  # whether the last of them, the thumb, touches
     "palm",  # whether the palm touches
     "others",  # links that touch something else
     "opposition",  # length of the contacts' mean normal, taken from one
@@ -43,38 +45,69 @@ FEATURES = (
     "inside",  # greatest depth of an inner point at the grasp [m]
     "closed",  # part of the way from pregrasp to squeeze that joints went, on average
     "uneven",  # standard deviation of that over the fingers
+    "presses",  # whether the squeeze presses where fingers touch, and is not the benchmark's
 )
 
 
 class GraspFeatures:
-    """The numbers named in `FEATURES`, for grasps of one hand; made once.
+    """Closes the fingers of one hand on scenes and tells the numbers named in `FEATURES`; made once.
 
     Args:
         hand: The hand.
     """
 
     def __init__(self, hand: HandModel) -> None:
-        self._hand = hand
+        self._hand, self._rules = hand, PostureRules(hand)
         self._points = HandPoints(hand, {link: points for link, (points, _) in hand.contact_points.items()})
         self._finger = fingers_of_links(hand, self._points)
-        self._rules = PostureRules(hand)
         self._palm = torch.tensor([link == hand.base_link for link in self._points.links])
         self._joints = [
             torch.nonzero(self._points.moves[self._points.links.index(tip.link)])[:, 0] for tip in hand.fingertips
         ]
 
-    def of(self, space: SceneField, grasps: GraspSet) -> NDArray[np.float64]:
-        """Numbers (N, F) of the grasps, in world, in the order of `FEATURES`."""
-        if not len(grasps):
-            return np.zeros((0, len(FEATURES)))
-        palm, start, grasp, end = (
+    def closed(self, space: SceneField, grasps: GraspSet) -> tuple[GraspSet, NDArray[np.bool_]]:
+        """The grasps (N,) with fingers where they come to rest on the scene, and which of them (N,) hold something.
+
+        These touch their object with two fingers or more, nothing else, and not the support on the way.
+        """
+        closure, on_target = self._closure(space, grasps)
+        grasp = replace(grasps, grasp=np.clip(closure.q.double().numpy(), self._hand.lower, self._hand.upper))
+        alone = ~(closure.touches & ~on_target).any(dim=1)
+        good = (self._touching(on_target).sum(dim=1) >= 2) & alone & (closure.lowest > _SUPPORT)
+        return grasp, good.numpy()
+
+    def _closure(self, space: SceneField, grasps: GraspSet) -> tuple[closing.Closure, Tensor]:
+        """How fingers come to rest, and which links (N, L) then touch the object that the grasp is meant for."""
+        palm, start, end = (
             torch.as_tensor(array, dtype=torch.float32)
-            for array in (grasps.world_T_palm, grasps.pregrasp, grasps.grasp, self._rules.squeezed(grasps.grasp))
+            for array in (grasps.world_T_palm, grasps.pregrasp, self._rules.squeezed(grasps.grasp))
         )
-        target = space.owner(grasps.seed_point)
         closure = closing.close(self._points, space, palm, start, end, _SUPPORT)
         owner = space.owner(closure.points.reshape(-1, 3).numpy()).reshape(closure.touches.shape)
-        on_target = closure.touches & torch.as_tensor(owner == target[:, None])
+        return closure, closure.touches & torch.as_tensor(owner == space.owner(grasps.seed_point)[:, None])
+
+    def _touching(self, on_target: Tensor) -> Tensor:
+        """Which fingers (N, F) touch, of which links (N, L) do."""
+        fingers = range(len(self._joints))
+        return torch.stack([(on_target & (self._finger == finger)).any(dim=1) for finger in fingers], dim=1)
+
+    def of(self, space: SceneField, grasps: GraspSet, *, presses: bool) -> NDArray[np.float64]:
+        """Numbers (N, F) of the grasps, in world, in the order of `FEATURES`.
+
+        Args:
+            space: The scene.
+            grasps: In world.
+            presses: Whether their squeezes are those of `pressing`.
+        """
+        if not len(grasps):
+            return np.zeros((0, len(FEATURES)))
+        palm = torch.as_tensor(grasps.world_T_palm, dtype=torch.float32)
+        start, end = (
+            torch.as_tensor(array, dtype=torch.float32)
+            for array in (grasps.pregrasp, self._rules.squeezed(grasps.grasp))
+        )
+        closure, on_target = self._closure(space, grasps)
+        target = space.owner(grasps.seed_point)
         weight = on_target.float()
         count = weight.sum(dim=1).clamp_min(1.0)
         middle = (weight[..., None] * closure.points).sum(dim=1) / count[:, None]
@@ -83,9 +116,9 @@ class GraspFeatures:
         lower, upper = (torch.as_tensor(np.stack([box[i] for box in boxes]))[target] for i in (0, 1))
         centre = 0.5 * (lower + upper)
         centre[:, 2] = 0.5 * upper[:, 2]
-        touching = torch.stack([(on_target & (self._finger == i)).any(dim=1) for i in range(len(self._joints))], dim=1)
+        touching = self._touching(on_target)
         residual = opposition.holding_residual(closure.points, closure.forces, on_target, centre, FRICTION)
-        inner = space.distance(self._points.in_world(palm, grasp))
+        inner = space.distance(self._points.in_world(palm, torch.as_tensor(grasps.grasp, dtype=torch.float32)))
         near = (inner.abs() < 0.02).float()
         share = _share(start, closure.q, end)
         by_finger = torch.stack([share[:, joints].mean(dim=1) for joints in self._joints], dim=1)
@@ -111,6 +144,7 @@ class GraspFeatures:
             "inside": (-inner).amax(dim=1).clamp_min(0.0),
             "closed": by_finger.mean(dim=1),
             "uneven": by_finger.std(dim=1),
+            "presses": np.full(len(grasps), presses),
         }
         return np.stack([np.asarray(values[name], dtype=np.float64) for name in FEATURES], axis=1)
 

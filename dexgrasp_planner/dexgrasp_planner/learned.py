@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner.checkpoints import Checkpoint, CheckpointError
+from dexgrasp_planner.finishing import CLOSED, FINISHES, REFINED, SAMPLED, FinishConfig, Finished, Finishing
 from dexgrasp_planner.generators import (
     CHECKPOINT,
     Generation,
@@ -26,17 +27,13 @@ from dexgrasp_planner.generators import (
     _no_progress,
     checkpoint_folder,
 )
-from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
-from dexgrasp_planner.holding import FEATURES, GraspFeatures
 from dexgrasp_planner.network.folded import FoldedResUNet14, VoxelOutputs
 from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, VoxelScores
 from dexgrasp_planner.network.voxels import Voxels, voxelize
 from dexgrasp_planner.postures import PostureRules
-from dexgrasp_planner.pressing import Pressing
-from dexgrasp_planner.refinement import RefinementConfig, Refiner
 from dexgrasp_planner.scene_field import Cluster, FieldConfig, SceneField, segment
-from dexgrasp_planner.selection import distinct, farthest_points
+from dexgrasp_planner.selection import farthest_points
 from dexgrasp_planner.stage_watch import StageWatch
 from dexgrasp_planner.success import SuccessModel
 
@@ -45,8 +42,6 @@ BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM = "both", "graspness", "log_likelihood",
 # Or, which the paper does not have, by the chance of a lift that the checkpoint's success model tells.
 SUCCESS = "success"
 RANKINGS = (BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM, SUCCESS)
-NO_GUIDANCE, REFINE = "none", "refine"
-GUIDANCES = (NO_GUIDANCE, REFINE)
 
 
 @dataclass(frozen=True)
@@ -66,13 +61,9 @@ class LearnedConfig:
         "", "what the score is: one of `RANKINGS`; empty: `success` if the checkpoint can tell it, or else `both`"
     )
     graspness_weight: float = param(10.0, "of graspness against log-likelihood in `both`", range=(0.0, 1000.0))
-    filtered: int = param(400, "best grasps that the collision filter looks at", range=(1, 65536))
-    guidance: str = param(REFINE, "`refine`: physics moves the best grasps before they are offered; or `none`")
-    refined: int = param(64, "best grasps that are refined", range=(1, 65536))
-    apart: float = param(0.02, "two grasps nearer than this are one, see `selection.distinct` [m]", range=(0.0, 1.0))
+    finish: str = param(REFINED, "what is done to grasps before they are offered: one of `FINISHES`")
+    finishing: FinishConfig = field(default_factory=FinishConfig)
     completion: FieldConfig = field(default_factory=FieldConfig)
-    clearance: ClearanceConfig = field(default_factory=ClearanceConfig)
-    refinement: RefinementConfig = field(default_factory=RefinementConfig)
 
 
 def with_checkpoint(hand: HandModel) -> LearnedGenerator:
@@ -101,47 +92,22 @@ class Sampled:
         grasps: In world; their `score` is that of `both`.
         drawn: How many were sampled: N, and those that are no numbers.
         space: What the camera saw, completed.
+        executable: Those that can be executed, by finish, as far as somebody asked: several rankings share them.
     """
 
     def __init__(self, grasps: GraspSet, drawn: int, space: SceneField, chance: NDArray[np.float64]) -> None:
         self.grasps, self.drawn, self.space = grasps, drawn, space
+        self.executable: dict[str, Finished] = {}
         self._chance = chance
-        self._told = np.zeros(len(grasps), dtype=bool)  # whose clearance is known: several rankings share it
-        self._clear = np.zeros(len(grasps), dtype=bool)
 
     def score(self, ranking: str) -> NDArray[np.float64]:
-        """What each grasp (N,) counts in a ranking that asks no more than the network; higher is better.
-
-        For `success`, which looks at few grasps, that is `both`: the best by it are looked at.
-
-        Raises:
-            InvalidGenerateGoalError: There is no such ranking.
-        """
-        check_ranking(ranking)
+        """What the network thinks of each grasp (N,) by one of `RANKINGS` but `success`; higher is better."""
         return {
             BOTH: self.grasps.score,
             GRASPNESS: self.grasps.graspness,
             LOG_LIKELIHOOD: self.grasps.log_likelihood,
             RANDOM: self._chance,
-            SUCCESS: self.grasps.score,
         }[ranking]
-
-    def clear(self, rows: NDArray[np.intp], clearance: HandClearance) -> NDArray[np.bool_]:
-        """Which of these grasps are clear of support and neighbours on the whole way."""
-        unknown = rows[~self._told[rows]]
-        if len(unknown):
-            asked = self.grasps[unknown]
-            self._clear[unknown] = clearance.approach_is_clear(
-                self.space, asked.world_T_palm, asked.pregrasp, asked.grasp
-            )
-            self._told[unknown] = True
-        return self._clear[rows]
-
-
-def check_ranking(ranking: str) -> None:
-    """Raise InvalidGenerateGoalError unless it is one of `RANKINGS`."""
-    if ranking not in RANKINGS:
-        raise InvalidGenerateGoalError(f"There is no ranking {ranking!r}. Rankings: {', '.join(RANKINGS)}.")
 
 
 class LearnedGenerator:
@@ -154,7 +120,7 @@ class LearnedGenerator:
         success: Tells the chance of a lift; None: there is no ranking by it.
 
     Raises:
-        InvalidGenerateGoalError: There is no such ranking or guidance, or nothing tells the chance of a lift.
+        InvalidGenerateGoalError: There is no such ranking or finish, or nothing tells the chance of a lift.
     """
 
     def __init__(
@@ -164,15 +130,13 @@ class LearnedGenerator:
         config: LearnedConfig | None = None,
         success: SuccessModel | None = None,
     ) -> None:
-        self._hand, self._network, self._success = hand, network, success
+        self._hand, self._network = hand, network
         self._config = config = config or LearnedConfig()
-        self._chosen("", "")
+        self.finishing = Finishing(hand, config.finishing, success)
+        self._meant("", "")
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self._backbone = FoldedResUNet14(network.backbone, network.graspable, dtype)
-        self._clearance = HandClearance(hand, config.clearance)
         self._rules = PostureRules(hand)
-        self._pressing, self._features = Pressing(hand), GraspFeatures(hand)
-        self._refiner = Refiner(hand, config.refinement)
 
     def generate(
         self,
@@ -187,11 +151,11 @@ class LearnedGenerator:
             raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
         watch = StageWatch(progress, cancelled)
         sampled = self._sampled(scene, seed, watch, self._config.sampler)
-        ranking, guidance = self._chosen("", "")
+        ranking, finish = self._meant("", "")
         watch.enter(Stage.FILTER)
-        kept = self._kept(sampled, ranking)
+        self.executable(sampled, finish)
         watch.enter(Stage.RANK)
-        best = self._best(sampled, kept, ranking, guidance, max_grasps)
+        best = self.rank(sampled, max_grasps, ranking, finish)
         watch.finish()
         return Generation(best, sampled.drawn, watch.milliseconds)
 
@@ -208,21 +172,45 @@ class LearnedGenerator:
         """
         return self._sampled(scene, seed, StageWatch(_no_progress, _never_cancelled), sampler or self._config.sampler)
 
-    def rank(self, sampled: Sampled, max_grasps: int, ranking: str = "", guidance: str = "") -> GraspSet:
-        """The best of the sampled grasps that are clear and apart, as `generate` gives them.
+    def executable(self, sampled: Sampled, finish: str = "") -> Finished:
+        """Those of the sampled grasps that can be executed.
+
+        Args:
+            sampled: From `sample`.
+            finish: One of `FINISHES`; empty: the configured one.
+
+        Raises:
+            NoGraspsError: None can.
+        """
+        finish = finish or self._config.finish
+        key = SAMPLED if finish == SAMPLED else CLOSED  # what is refined is closed before
+        if key not in sampled.executable:
+            sampled.executable[key] = self.finishing.executable(sampled.space, sampled.grasps, key)
+        if not len(sampled.executable[key].rows):
+            raise NoGraspsError(
+                f"None of the {sampled.drawn} sampled grasps is clear of the support and of neighbours"
+                + (" and holds something." if key == CLOSED else ".")
+            )
+        return sampled.executable[key]
+
+    def rank(self, sampled: Sampled, max_grasps: int, ranking: str = "", finish: str = "") -> GraspSet:
+        """The best of the sampled grasps that can be executed and are apart, as `generate` gives them.
 
         Args:
             sampled: From `sample`; the same may be ranked several times.
             max_grasps: At most this many.
             ranking: One of `RANKINGS`; empty: the configured one.
-            guidance: One of `GUIDANCES`; empty: the configured one.
+            finish: One of `FINISHES`; empty: the configured one.
 
         Raises:
-            NoGraspsError: None is clear.
-            InvalidGenerateGoalError: There is no such ranking or guidance, or nothing tells the chance of a lift.
+            NoGraspsError: None can be executed.
+            InvalidGenerateGoalError: There is no such ranking or finish, or nothing tells the chance of a lift.
         """
-        ranking, guidance = self._chosen(ranking, guidance)
-        return self._best(sampled, self._kept(sampled, ranking), ranking, guidance, max_grasps)
+        ranking, finish = self._meant(ranking, finish)
+        rows, found = self.executable(sampled, finish)
+        judged = ranking == SUCCESS
+        found = found if judged else replace(found, score=sampled.score(ranking)[rows])
+        return self.finishing.chosen(sampled.space, found, finish, max_grasps, judged=judged)
 
     def graspness(self, scene: SceneCloud, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Middles of the voxels that the network sees (V, 3) [m], world, and their predicted graspness (V,).
@@ -260,75 +248,19 @@ class LearnedGenerator:
             return outputs.features(seeds)  # those of the other voxels are never made
         return self._network.condition(outputs.features(torch.arange(len(voxels))), voxels, seeds)
 
-    def _kept(self, sampled: Sampled, ranking: str) -> NDArray[np.intp]:
-        """Rows of the best grasps that are clear."""
-        best = np.argsort(-sampled.score(ranking), kind="stable")[: self._config.filtered]
-        kept = best[sampled.clear(best, self._clearance)] if len(best) else best
-        if not len(kept):
-            raise NoGraspsError(
-                f"None of the {sampled.drawn} sampled grasps is clear of the support and of neighbours."
-            )
-        return kept
-
-    def _best(self, sampled: Sampled, kept: NDArray[np.intp], ranking: str, guidance: str, max_grasps: int) -> GraspSet:
-        found = replace(self._pressed(sampled.space, sampled.grasps[kept]), score=sampled.score(ranking)[kept])
-        if ranking == SUCCESS:
-            found = replace(found, score=self._chance(sampled.space, found))
-        if guidance == REFINE:
-            best = distinct(found.world_T_palm, found.score, self._config.refined, self._config.apart)
-            rest = np.setdiff1d(np.arange(len(found)), best)
-            found = GraspSet.concatenate([self._refined(sampled.space, found[best], ranking), found[rest]])
-        return found[distinct(found.world_T_palm, found.score, max_grasps, self._config.apart)]
-
-    def _refined(self, space: SceneField, grasps: GraspSet, ranking: str) -> GraspSet:
-        """The grasps refined, but for those that would not be clear then, or less likely to lift: they stay."""
-        moved, better = self.moved(space, grasps)
-        if ranking == SUCCESS:
-            moved = replace(moved, score=self._chance(space, moved))
-            better &= moved.score > grasps.score
-        both = GraspSet.concatenate([grasps, moved])
-        return both[np.arange(len(grasps)) + len(grasps) * better]
-
-    def _pressed(self, space: SceneField, grasps: GraspSet) -> GraspSet:
-        """The grasps with squeezes that press where the fingers touch."""
-        return replace(grasps, squeeze=self._pressing.squeezed(space, grasps.world_T_palm, grasps.grasp))
-
-    def moved(self, space: SceneField, grasps: GraspSet) -> tuple[GraspSet, NDArray[np.bool_]]:
-        """The N grasps as refinement leaves them, whatever that is worth, and which of them (N,) are clear."""
-        moved = self._refiner.refined(space, grasps)
-        return moved, self._clearance.approach_is_clear(space, moved.world_T_palm, moved.pregrasp, moved.grasp)
-
-    def clear(self, sampled: Sampled, ranking: str = BOTH) -> GraspSet:
-        """Those of the `filtered` best sampled grasps that are clear, best first.
-
-        Raises:
-            NoGraspsError: None is.
-        """
-        return self._pressed(sampled.space, sampled.grasps[self._kept(sampled, ranking)])
-
-    def features(self, space: SceneField, grasps: GraspSet) -> NDArray[np.float64]:
-        """What the chance of a lift is told from: numbers (N, F) in the order of `holding.FEATURES`."""
-        return self._features.of(space, grasps)
-
-    def _chance(self, space: SceneField, grasps: GraspSet) -> NDArray[np.float64]:
-        """Logits (N,) of lifting."""
-        assert self._success is not None
-        columns = [FEATURES.index(name) for name in self._success.features]
-        return self._success.logits(self.features(space, grasps)[:, columns])
-
-    def _chosen(self, ranking: str, guidance: str) -> tuple[str, str]:
-        """The ranking and guidance that are meant."""
-        known = SUCCESS if self._success is not None else BOTH
-        ranking = ranking or self._config.ranking or known
-        guidance = guidance or self._config.guidance
-        check_ranking(ranking)
-        if guidance not in GUIDANCES:
-            raise InvalidGenerateGoalError(f"There is no guidance {guidance!r}. Guidances: {', '.join(GUIDANCES)}.")
-        if ranking == SUCCESS and self._success is None:
+    def _meant(self, ranking: str, finish: str) -> tuple[str, str]:
+        """The ranking and finish that are meant."""
+        ranking = ranking or self._config.ranking or (BOTH if self.finishing.success is None else SUCCESS)
+        finish = finish or self._config.finish
+        if ranking not in RANKINGS:
+            raise InvalidGenerateGoalError(f"There is no ranking {ranking!r}. Rankings: {', '.join(RANKINGS)}.")
+        if finish not in FINISHES:
+            raise InvalidGenerateGoalError(f"There is no finish {finish!r}. Finishes: {', '.join(FINISHES)}.")
+        if ranking == SUCCESS and self.finishing.success is None:
             raise InvalidGenerateGoalError(
                 "This checkpoint cannot tell the chance of a lift; let it learn: dexgrasp-train score."
             )
-        return ranking, guidance
+        return ranking, finish
 
     def _seen(
         self,
@@ -391,7 +323,7 @@ class LearnedGenerator:
             world_T_palm=world_T_camera @ camera_T_palm[whole],
             pregrasp=self._rules.opened(joints),
             grasp=joints,
-            squeeze=joints,  # those that are offered press, see `_pressed`
+            squeeze=joints,  # those that can be executed get one
             score=likelihood[whole] + self._config.graspness_weight * told,
             log_likelihood=likelihood[whole],
             graspness=told,

@@ -17,7 +17,6 @@ from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner.physics.constraints import HandPhysics, PhysicsConfig
 from dexgrasp_planner.physics.terms import self_penetration
 from dexgrasp_planner.postures import PostureRules
-from dexgrasp_planner.pressing import Pressing
 from dexgrasp_planner.scene_field import SceneField
 
 
@@ -47,11 +46,11 @@ class Refiner:
     def __init__(self, hand: HandModel, config: RefinementConfig | None = None) -> None:
         self.config = config or RefinementConfig()
         self._physics = HandPhysics(hand, PhysicsConfig(apart=0.0, samples=420))
-        self._rules, self._pressing = PostureRules(hand), Pressing(hand)
+        self._rules = PostureRules(hand)
         self._lower, self._upper = (torch.tensor(limit, dtype=torch.float32) for limit in (hand.lower, hand.upper))
 
     def refined(self, space: SceneField, grasps: GraspSet) -> GraspSet:
-        """The grasps moved, with the pregrasps and squeezes that follow; everything else as it was.
+        """The grasps moved, with the pregrasps and the benchmark's squeezes that follow; everything else as it was.
 
         Args:
             space: What the camera saw, and what it may hide.
@@ -67,7 +66,7 @@ class Refiner:
             world_T_palm=palms,
             grasp=q,
             pregrasp=self._rules.opened(q),
-            squeeze=self._pressing.squeezed(space, palms, q),
+            squeeze=self._rules.squeezed(q),
         )
 
     def energy(self, space: SceneField, world_T_palm: Tensor, q: Tensor) -> Tensor:

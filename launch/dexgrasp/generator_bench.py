@@ -22,6 +22,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from dexgrasp_planner.finishing import SAMPLED, FinishConfig, Finishing
 from dexgrasp_planner.generators import SceneCloud
 from dexgrasp_planner.hand_clearance import ClearanceConfig
 from dexgrasp_planner.learned import LearnedConfig, LearnedGenerator
@@ -204,9 +205,8 @@ def _generator_row(name: tuple[str, str, str], scene: SceneCloud, size: Size) ->
     config = LearnedConfig(
         points=size.points,
         seeds=size.seeds,
-        filtered=size.seeds,
-        apart=0.0,
-        clearance=everything,
+        finish=SAMPLED,
+        finishing=FinishConfig(apart=0.0, clearance=everything),
         sampler=sampler,
         precision=precision,
     )
@@ -244,8 +244,8 @@ def watched(clock: Clock) -> Iterator[None]:
             (diffusion_head, "sample_flow", "sampling"),
             (DiffusionHead, "propose", "decoding"),
             (LearnedGenerator, "_grasps", "decoding"),
-            (LearnedGenerator, "_kept", "filter"),
-            (LearnedGenerator, "_best", "ranking"),
+            (LearnedGenerator, "executable", "filter"),
+            (Finishing, "chosen", "ranking"),
         ):
             stack.enter_context(mock.patch.object(owner, name, clock.timed(stage, getattr(owner, name))))
         yield

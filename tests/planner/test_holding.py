@@ -49,7 +49,7 @@ def test_a_good_grasp_touches_from_both_sides_and_one_in_the_air_touches_nothing
     away = replace(grasps, world_T_palm=grasps.world_T_palm.copy())
     away.world_T_palm[:, 2, 3] += 0.3
     features = GraspFeatures(HAND)
-    good, nothing = named(features.of(space, grasps)), named(features.of(space, away))
+    good, nothing = named(features.of(space, grasps, presses=False)), named(features.of(space, away, presses=True))
     assert (good["fingers"] >= 2).all()
     assert (good["thumb"] == 1.0).all()
     assert (good["opposition"] > 0.3).all(), "normals of opposing contacts cancel"
@@ -65,12 +65,12 @@ def test_a_good_grasp_touches_from_both_sides_and_one_in_the_air_touches_nothing
 def test_features_are_numbers_of_each_grasp_alone(space: SceneField, grasps: GraspSet) -> None:
     grasps = replace(grasps, log_likelihood=np.arange(10.0), graspness=np.ones(10))
     features = GraspFeatures(HAND)
-    together = features.of(space, grasps)
+    together = features.of(space, grasps, presses=False)
     assert together.shape == (10, len(FEATURES))
     assert np.isfinite(together).all()
-    np.testing.assert_allclose(features.of(space, grasps[[3]]), together[3:4], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features.of(space, grasps[[3]], presses=False), together[3:4], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(named(together)["log_likelihood"], np.arange(10.0))
-    assert features.of(space, grasps[[]]).shape == (0, len(FEATURES))
+    assert features.of(space, grasps[[]], presses=False).shape == (0, len(FEATURES))
 
 
 def test_the_ensemble_answers_with_its_mean_and_takes_the_strange_for_the_farthest_known() -> None:

@@ -24,10 +24,11 @@ from dexgrasp_planner.generators import (
 )
 from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
 from dexgrasp_planner.heuristic import HeuristicGenerator
-from dexgrasp_planner.holding import FEATURES
+from dexgrasp_planner.holding import FEATURES, GraspFeatures
 from dexgrasp_planner.learned import RANKINGS, SUCCESS, LearnedConfig, LearnedGenerator
 from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Grasps, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
+from dexgrasp_planner.postures import PostureRules
 from dexgrasp_planner.success import SuccessModel
 from torch import Tensor
 
@@ -37,7 +38,7 @@ from .test_heuristic import cylinder
 
 HAND = load_hand("leap_right")
 WORLD_T_CAMERA = look_at([0.1, 0.0, 0.6], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0])
-CONFIG = LearnedConfig(points=5000, seeds=64, guidance="none")
+CONFIG = LearnedConfig(points=5000, seeds=64, finish="sampled")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_grasps_are_placed_at_their_seeds_ranked_distinct_and_clear(
     assert (radius < 0.04).all()
     assert (grasps.seed_point[:, 2] < 0.13).all()
     apart = np.linalg.norm(grasps.world_T_palm[:, None, :3, 3] - grasps.world_T_palm[:, :3, 3], axis=-1)
-    assert (apart[~np.eye(len(grasps), dtype=bool)] > CONFIG.apart - 1e-9).all()
+    assert (apart[~np.eye(len(grasps), dtype=bool)] > CONFIG.finishing.apart - 1e-9).all()
 
 
 @pytest.mark.parametrize("conditioning", ["local", "global"])
@@ -240,42 +241,67 @@ def test_an_empty_table_is_said(network: GraspNetwork, heuristic) -> None:
         known(network, heuristic).generate(SceneCloud(cloud, WORLD_T_CAMERA), 5, 0)
 
 
-def test_refined_grasps_replace_those_that_stay_clear(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
-    generator = known(network, heuristic, off=0.01)
+def on_the_object(network: GraspNetwork, heuristic, success: SuccessModel | None = None) -> LearnedGenerator:
+    """Proposes at every seed the clear grasp, shifted with the seed: fingers close on the cylinder at some of them."""
+    known(network, heuristic, off=0.01)
+    return LearnedGenerator(HAND, network, replace(CONFIG, seeds=200), success)
+
+
+def test_fingers_close_on_what_was_seen(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
+    generator = on_the_object(network, heuristic)
     sampled = generator.sample(scene, 3)
-    plain, refined = (generator.rank(sampled, 8, guidance=guidance) for guidance in ("none", "refine"))
-    assert plain.score[0] == refined.score[0], "refining does not change what the network thinks"
-    sampled_as = {
-        bytes(seed): pose for seed, pose in zip(sampled.grasps.seed_point, sampled.grasps.world_T_palm, strict=True)
-    }
+    closed = generator.rank(sampled, 8, finish="closed")
+    features = dict(zip(FEATURES, GraspFeatures(HAND).of(sampled.space, closed, presses=True).T, strict=True))
+    assert len(closed) >= 1
+    assert (features["fingers"] >= 2).all()
+    assert (features["others"] == 0).all()
+    assert np.abs(features["gap"]).max() < 0.012
+    as_sampled = dict(zip(map(bytes, sampled.grasps.seed_point), sampled.grasps.grasp, strict=True))
+    moved = [q - as_sampled[bytes(s)] for s, q in zip(closed.seed_point, closed.grasp, strict=True)]
+    assert (np.abs(moved).max(axis=1) > 1e-3).all()
+    assert generator.executable(sampled, "closed") is generator.executable(sampled, "refined"), "closed once"
+    with pytest.raises(InvalidGenerateGoalError, match="no finish 'magic'.*refined"):
+        generator.rank(sampled, 8, finish="magic")
+
+
+def test_refined_grasps_replace_those_that_can_still_be_executed(
+    network: GraspNetwork, heuristic, scene: SceneCloud
+) -> None:
+    generator = on_the_object(network, heuristic)
+    sampled = generator.sample(scene, 3)
+    closed, refined = (generator.rank(sampled, 8, finish=finish) for finish in ("closed", "refined"))
+    assert closed.score[0] == refined.score[0], "refining does not change what the network thinks"
+    sampled_as = dict(zip(map(bytes, sampled.grasps.seed_point), sampled.grasps.world_T_palm, strict=True))
     moved = [
         np.linalg.norm(pose[:3, 3] - sampled_as[bytes(seed)][:3, 3])
         for seed, pose in zip(refined.seed_point, refined.world_T_palm, strict=True)
     ]
     assert 1e-4 < max(moved) < 0.02
     clearance = HandClearance(HAND, ClearanceConfig())
-    assert clearance.approach_is_clear(sampled.space, refined.world_T_palm, refined.pregrasp, refined.grasp).all()
-    with pytest.raises(InvalidGenerateGoalError, match="no guidance 'magic'.*refine"):
-        generator.rank(sampled, 8, guidance="magic")
+    palms, opened = refined.world_T_palm, refined.pregrasp
+    assert clearance.approach_is_clear(sampled.space, palms, opened, opened).all()
 
 
 def test_the_chance_of_a_lift_ranks_where_it_is_known(network: GraspNetwork, heuristic, scene: SceneCloud) -> None:
-    plain = known(network, heuristic, off=0.05)
+    plain = on_the_object(network, heuristic)
     sampled = plain.sample(scene, 3)
     with pytest.raises(InvalidGenerateGoalError, match="dexgrasp-train score"):
         plain.rank(sampled, 8, SUCCESS)
-    # A model that knows one thing: the higher the contacts above the table, the worse.
-    model = SuccessModel(("depth",), members=1)
+    # A model that knows two things: grasps far below the top are better, and so are squeezes that do not press.
+    model = SuccessModel(("depth", "presses"), members=1)
     with torch.no_grad():
         for weight in model.weights:
-            weight.zero_()[:, 0, 0] = 1.0
-    generator = LearnedGenerator(HAND, network, CONFIG, model)
-    ranked = generator.rank(sampled, 8)
-    depth = generator.features(sampled.space, ranked)[:, FEATURES.index("depth")]
-    np.testing.assert_allclose(ranked.score, np.clip(depth, 0.0, 5.0), atol=1e-6)
+            weight.zero_()
+            weight[:, 0, 0] = 1.0
+        model.weights[0][:, 1, 0] = -0.01
+        model.offsets[0][:, :, 0] = 1.0
+    generator = on_the_object(network, heuristic, model)
+    ranked = generator.rank(sampled, 8, finish="closed")
+    depth = GraspFeatures(HAND).of(sampled.space, ranked, presses=False)[:, FEATURES.index("depth")]
+    np.testing.assert_allclose(ranked.score, 1.0 + depth, atol=1e-5)
     assert (np.diff(ranked.score) <= 0.0).all()
-    assert set(map(bytes, ranked.world_T_palm)) != set(map(bytes, plain.rank(sampled, 8).world_T_palm))
-    better = generator.rank(sampled, 8, guidance="refine")
+    np.testing.assert_allclose(ranked.squeeze, PostureRules(HAND).squeezed(ranked.grasp), atol=1e-9)
+    better = generator.rank(sampled, 8, finish="refined")
     assert better.score[0] >= ranked.score[0], "a refined grasp is taken where it is better"
 
 

@@ -10,7 +10,6 @@ import torch
 from dexgrasp_planner.generators import SceneCloud
 from dexgrasp_planner.heuristic import HeuristicGenerator
 from dexgrasp_planner.postures import PostureRules
-from dexgrasp_planner.pressing import Pressing
 from dexgrasp_planner.refinement import RefinementConfig, Refiner
 from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
 
@@ -58,8 +57,7 @@ def test_the_energy_falls_and_everything_else_follows(scene: tuple[SceneField, G
     np.testing.assert_allclose(rotation @ rotation.transpose(0, 2, 1), np.tile(np.eye(3), (8, 1, 1)), atol=1e-12)
     rules = PostureRules(HAND)
     np.testing.assert_allclose(moved.pregrasp, rules.opened(moved.grasp), atol=1e-9)
-    pressed = Pressing(HAND).squeezed(space, moved.world_T_palm, moved.grasp)
-    np.testing.assert_allclose(moved.squeeze, pressed, atol=1e-9)
+    np.testing.assert_allclose(moved.squeeze, rules.squeezed(moved.grasp), atol=1e-9)
     np.testing.assert_array_equal(moved.score, grasps.score)
     np.testing.assert_array_equal(moved.seed_point, grasps.seed_point)
 

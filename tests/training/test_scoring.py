@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from dexgrasp_planner.checkpoints import Checkpoint, CheckpointError
+from dexgrasp_planner.finishing import Finished, Finishing
 from dexgrasp_planner.generators import SceneCloud
 from dexgrasp_planner.heuristic import HeuristicGenerator
-from dexgrasp_planner.holding import FEATURES, GraspFeatures
+from dexgrasp_planner.holding import FEATURES
+from dexgrasp_planner.learned import Sampled
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
 from dexgrasp_training.dataset import Dataset
@@ -24,7 +27,7 @@ from dexgrasp_training.scoring.verdicts import VerdictConfig, Verdicts
 from dexgrasp_training.work import Workers
 from rich.console import Console
 
-from dexgrasp_description import GraspSet, load_hand
+from dexgrasp_description import load_hand
 
 from .labelled_boxes import make
 from .test_scene_stages import HAND
@@ -69,31 +72,22 @@ def test_too_few_verdicts_are_refused() -> None:
 
 
 class Heuristic:
-    """Stands in for a trained network: grasps of the heuristic, half of them a hand's breadth too high."""
+    """Stands in for a trained network: grasps of the heuristic, half of them off to one side."""
 
     def __init__(self) -> None:
-        self._generator, self._features = HeuristicGenerator(load_hand(HAND)), GraspFeatures(load_hand(HAND))
+        self._generator, self.finishing = HeuristicGenerator(load_hand(HAND)), Finishing(load_hand(HAND))
 
-    def sample(self, cloud: SceneCloud, seed: int) -> Heuristic:
+    def sample(self, cloud: SceneCloud, seed: int) -> Sampled:
         grasps = self._generator.generate(cloud, 30, seed).grasps
         palms = grasps.world_T_palm.copy()
-        palms[::2, 2, 3] += 0.08
+        palms[::2, :2, 3] += 0.02
         nothing = np.zeros(len(grasps))
-        self.grasps = GraspSet(
-            **{**vars(grasps), "world_T_palm": palms, "log_likelihood": nothing, "graspness": nothing}
-        )
+        changed = replace(grasps, world_T_palm=palms, log_likelihood=nothing, graspness=nothing)
         points, clusters = segment(cloud.world_points(), FieldConfig(), None)
-        self.space = SceneField(points, clusters, FieldConfig())
-        return self
+        return Sampled(changed, len(grasps), SceneField(points, clusters, FieldConfig()), nothing)
 
-    def clear(self, sampled: Heuristic) -> GraspSet:
-        return sampled.grasps
-
-    def moved(self, space: SceneField, grasps: GraspSet) -> tuple[GraspSet, np.ndarray]:
-        return grasps, np.zeros(len(grasps), dtype=bool)
-
-    def features(self, space: SceneField, grasps: GraspSet) -> np.ndarray:
-        return self._features.of(space, grasps)
+    def executable(self, sampled: Sampled, finish: str) -> Finished:
+        return self.finishing.executable(sampled.space, sampled.grasps, finish)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +112,7 @@ def test_the_command_tries_learns_and_adds_to_the_checkpoint(
     monkeypatch.setattr("dexgrasp_training.scoring.learning._HELD_OUT", 2)
     monkeypatch.setattr("dexgrasp_training.scoring.learning._LEAST", 2)
     before = (checkpoint / "model.safetensors").read_bytes()
-    config = VerdictConfig(views=2, best=10, others=10)
+    config = VerdictConfig(views=2, best=5, others=5)
     score(dataset, checkpoint, 2, config, Workers(jobs=1), QUIET)
     assert (checkpoint / "model.safetensors").read_bytes() == before
     loaded = Checkpoint.load(checkpoint)
@@ -126,7 +120,7 @@ def test_the_command_tries_learns_and_adds_to_the_checkpoint(
     assert model is not None
     assert model.features == FEATURES
     assert loaded.about["iterations"] == 7
-    assert loaded.about["success"]["grasps"] >= 40
+    assert loaded.about["success"]["grasps"] >= 30
     kept = sorted(path.name for path in checkpoint.with_name("net.verdicts").iterdir())
     assert len(kept) == 3
     assert "settings.json" in kept

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from dexgrasp_planner.checkpoints import Checkpoint
+from dexgrasp_planner.finishing import CLOSED, FINISHES, REFINED, SAMPLED
 from dexgrasp_planner.generators import GRASP_GENERATORS, GenerateError, GraspGenerator, SceneCloud
 from dexgrasp_planner.learned import (
     BOTH,
-    NO_GUIDANCE,
     RANKINGS,
-    REFINE,
     SUCCESS,
     LearnedConfig,
     LearnedGenerator,
@@ -28,7 +27,7 @@ from dexgrasp_description import GraspSet, load_hand
 from dexgrasp_training.errors import SettingsError
 
 HEURISTIC = "heuristic"  # what the others are compared with
-_ALL = (*RANKINGS, *(f"{ranking}+{REFINE}" for ranking in (BOTH, SUCCESS)))
+_ALL = (*RANKINGS, *(f"{ranking}+{finish}" for ranking in (BOTH, SUCCESS) for finish in (CLOSED, REFINED)))
 SAMPLERS = tuple(FLOW_PRESETS)
 
 
@@ -41,7 +40,7 @@ class Contestant:
         generator: Name in `GRASP_GENERATORS`; empty: a checkpoint.
         checkpoint: Its folder.
         ranking: What its grasps are ranked by.
-        guidance: What moves them before they are offered.
+        finish: What is done to them before they are offered.
         sampler: How they are sampled.
         digest: Of the checkpoint's files: rows of one are not those of another.
     """
@@ -50,7 +49,7 @@ class Contestant:
     generator: str = ""
     checkpoint: str = ""
     ranking: str = ""
-    guidance: str = ""
+    finish: str = ""
     sampler: str = ""
     digest: str = ""
 
@@ -78,7 +77,8 @@ def contestants(
     """The contestants that a command asks for.
 
     Args:
-        names: Generators, and rankings of every checkpoint, plain or with `+refine` behind them; none: `heuristic`,
+        names: Generators, and rankings of every checkpoint, plain or with `+closed` or `+refined` behind
+            them; none: `heuristic`,
             and with a checkpoint all that it can do.
         checkpoints: Folders, each as `FOLDER` or `NAME=FOLDER`; names are shown where there are several.
         hand: Its name.
@@ -99,17 +99,17 @@ def contestants(
     tells = {folder: Checkpoint.load(Path(folder)).success_model() is not None for folder in folders.values()}
     found: list[Contestant] = []
     for name in names or (HEURISTIC, *(_ALL if checkpoints else ())):
-        ranking, _, guidance = name.partition("+")
+        ranking, _, finish = name.partition("+")
         if name in generators:
             found.append(Contestant(name, generator=name))
-        elif ranking not in RANKINGS or guidance not in ("", REFINE):
+        elif ranking not in RANKINGS or finish not in ("", *FINISHES[1:]):
             raise SettingsError(f"There is no contestant {name!r}. Contestants: {', '.join([*generators, *_ALL])}.")
         elif not checkpoints:
             raise SettingsError(f"{name!r} ranks what a network samples; give one: --checkpoint FOLDER.")
         else:
             for prefix, folder in folders.items():
                 if ranking != SUCCESS or tells[folder]:
-                    one = Contestant(prefix + name, "", folder, ranking, guidance or NO_GUIDANCE, sampler)
+                    one = Contestant(prefix + name, "", folder, ranking, finish or SAMPLED, sampler)
                     found.append(one)
                 elif names:
                     raise SettingsError(
@@ -118,10 +118,9 @@ def contestants(
     if compare_samplers:
         for prefix, folder in folders.items():
             for preset in SAMPLERS:
-                one = Contestant(f"{prefix}{BOTH} ({preset})", "", folder, BOTH, NO_GUIDANCE, preset)
+                one = Contestant(f"{prefix}{BOTH} ({preset})", "", folder, BOTH, SAMPLED, preset)
                 if all(
-                    (c.checkpoint, c.ranking, c.guidance, c.sampler) != (folder, BOTH, NO_GUIDANCE, preset)
-                    for c in found
+                    (c.checkpoint, c.ranking, c.finish, c.sampler) != (folder, BOTH, SAMPLED, preset) for c in found
                 ):
                     found.append(one)
     twice = {one.name for one in found if sum(other.name == one.name for other in found) > 1}
@@ -157,7 +156,7 @@ def ask(
         for one in same:
             grasps, missing = _nothing(hand), None
             try:
-                grasps = generator.rank(found, top, one.ranking, one.guidance)
+                grasps = generator.rank(found, top, one.ranking, one.finish)
             except GenerateError as error:
                 missing = error
             first = first or _since(start)

@@ -1,4 +1,4 @@
-"""One scene: grasps that the checkpoint gives for its views, as they are and refined, and what each of them lifts."""
+"""One scene: what grasps of a checkpoint lift, closed on what its views show, refined or not, by either squeeze."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from dexgrasp_common.parameters import param
+from dexgrasp_planner.finishing import CLOSED
 from dexgrasp_planner.generators import GenerateError
 from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig
 from numpy.typing import NDArray
@@ -27,8 +28,8 @@ class VerdictConfig:
 
     hand: str = param("leap_right", "name of the hand")
     views: int = param(2, "views of each scene", range=(1, 256))
-    best: int = param(16, "best grasps of a view by the network's own score", range=(1, 1000))
-    others: int = param(16, "grasps of the same view drawn at random", range=(0, 1000))
+    best: int = param(6, "best grasps of a view by the network's own score", range=(1, 1000))
+    others: int = param(10, "grasps of the same view drawn at random", range=(0, 1000))
     noise: float = param(0.0, "size of the depth sensor's errors", range=(0.0, 2.0))
     seed: int = param(0, "of every random choice")
     lift: LiftConfig = field(default_factory=LiftConfig)
@@ -82,27 +83,25 @@ def try_own_grasps(
         seed = seed_of(config.seed, "score", scene, view)
         try:
             sampled = generator.sample(shown.cloud(view, config.noise, seed), seed)
-            found = generator.clear(sampled)
+            found = generator.executable(sampled, CLOSED).grasps
         except GenerateError:
             continue
-        rng = np.random.default_rng(seed)
-        chosen = np.arange(len(found))
-        if len(found) > config.best:
-            others = rng.permutation(chosen[config.best :])[: config.others]
-            chosen = np.concatenate([chosen[: config.best], others])
-        found = found[chosen]
-        moved, clear = generator.moved(sampled.space, found)
-        for grasps, refined in ((found, False), (moved[clear], True)):
-            sets.append(grasps)
-            count = len(grasps)
-            rows.append(
-                {
-                    "features": generator.features(sampled.space, grasps),
-                    "score": grasps.score,
-                    "view": np.full(count, view),
-                    "refined": np.full(count, refined),
-                }
-            )
+        order = np.argsort(-found.score, kind="stable")
+        others = np.random.default_rng(seed).permutation(order[config.best :])[: config.others]
+        found = found[np.concatenate([order[: config.best], others])]
+        finishing = generator.finishing
+        for tried, refined in ((found, False), (finishing.moved(sampled.space, found).grasps, True)):
+            for grasps, features in finishing.variants(sampled.space, tried):
+                sets.append(grasps)
+                count = len(grasps)
+                rows.append(
+                    {
+                        "features": features,
+                        "score": grasps.score,
+                        "view": np.full(count, view),
+                        "refined": np.full(count, refined),
+                    }
+                )
     content: dict[str, NDArray[Any]] = {}
     if sets:
         tester = GRASP_TESTERS.create("", load_hand(config.hand), config.lift)

@@ -1,0 +1,133 @@
+"""From what a network samples to grasps that a robot can execute: clear, closed on what was seen, refined, judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from dexgrasp_common.parameters import param
+from numpy.typing import NDArray
+
+from dexgrasp_description import GraspSet, HandModel
+from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
+from dexgrasp_planner.holding import FEATURES, GraspFeatures
+from dexgrasp_planner.postures import PostureRules
+from dexgrasp_planner.pressing import Pressing
+from dexgrasp_planner.refinement import RefinementConfig, Refiner
+from dexgrasp_planner.scene_field import SceneField
+from dexgrasp_planner.selection import distinct
+from dexgrasp_planner.success import SuccessModel
+
+# How much is done to a grasp: nothing, so that it is executed as the benchmark does; its fingers closed on what was
+# seen; and before that, its pose and joints moved by physics.
+SAMPLED, CLOSED, REFINED = FINISHES = ("sampled", "closed", "refined")
+
+
+@dataclass(frozen=True)
+class FinishConfig:
+    """How grasps are finished."""
+
+    refined: int = param(64, "best grasps that are refined", range=(1, 65536))
+    apart: float = param(0.02, "two grasps nearer than this are one, see `selection.distinct` [m]", range=(0.0, 1.0))
+    clearance: ClearanceConfig = field(default_factory=ClearanceConfig)
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)
+
+
+class Finished(NamedTuple):
+    """Grasps that can be executed, and the rows of those that they came from."""
+
+    rows: NDArray[np.intp]
+    grasps: GraspSet
+
+
+class Finishing:
+    """See the module; for one hand, made once.
+
+    Args:
+        hand: The hand.
+        config: None: the defaults.
+        success: Tells the chance of a lift; None: scores stay what they are, and squeezes press.
+    """
+
+    def __init__(
+        self, hand: HandModel, config: FinishConfig | None = None, success: SuccessModel | None = None
+    ) -> None:
+        self.config, self.success = config or FinishConfig(), success
+        self._clearance = HandClearance(hand, self.config.clearance)
+        self._rules, self._pressing = PostureRules(hand), Pressing(hand)
+        self._features = GraspFeatures(hand)
+        self._refiner = Refiner(hand, self.config.refinement)
+
+    def executable(self, space: SceneField, grasps: GraspSet, finish: str) -> Finished:
+        """Those of the grasps that are clear on the whole way, with squeezes; closed unless they stay as sampled.
+
+        Closed ones must hold something, see `GraspFeatures.closed`.
+        """
+        closes = finish != SAMPLED
+        at_grasp = grasps.pregrasp if closes else grasps.grasp
+        clear = self._clearance.approach_is_clear(space, grasps.world_T_palm, grasps.pregrasp, at_grasp)
+        rows = np.flatnonzero(clear)
+        found = grasps[rows]
+        if closes and len(found):
+            found, good = self._features.closed(space, found)
+            rows, found = rows[good], found[good]
+        return Finished(rows, replace(found, squeeze=self._rules.squeezed(found.grasp)))
+
+    def chosen(self, space: SceneField, grasps: GraspSet, finish: str, count: int, *, judged: bool) -> GraspSet:
+        """The best of executable grasps, best first, no two of them nearly the same.
+
+        Args:
+            space: The scene.
+            grasps: From `executable`, with scores.
+            finish: One of `FINISHES`.
+            count: At most so many.
+            judged: Whether scores become the chance of a lift, as a logit; they decide between squeezes, too.
+        """
+        config = self.config
+        found = self._squeezed(space, grasps, finish, judged)
+        if finish == REFINED:
+            best = distinct(found.world_T_palm, found.score, config.refined, config.apart)
+            rest = np.setdiff1d(np.arange(len(found)), best)
+            found = GraspSet.concatenate([self._refined(space, found[best], judged), found[rest]])
+        return found[distinct(found.world_T_palm, found.score, count, config.apart)]
+
+    def variants(self, space: SceneField, grasps: GraspSet) -> list[tuple[GraspSet, NDArray[np.float64]]]:
+        """The same grasps with the benchmark's squeeze and with one that presses, each with its features (N, F)."""
+        features = self._features.of(space, grasps, presses=False)
+        pressing = features.copy()
+        pressing[:, FEATURES.index("presses")] = 1.0
+        return [(grasps, features), (self._pressed(space, grasps), pressing)]
+
+    def moved(self, space: SceneField, grasps: GraspSet) -> Finished:
+        """Those of the grasps that are still executable once they are refined, and closed again."""
+        return self.executable(space, self._refiner.refined(space, grasps), REFINED)
+
+    def _squeezed(self, space: SceneField, grasps: GraspSet, finish: str, judged: bool) -> GraspSet:
+        """The grasps with the squeeze that suits each, and its score."""
+        if not judged:
+            return grasps if finish == SAMPLED else self._pressed(space, grasps)
+        variants = self.variants(space, grasps)
+        own, other = (replace(one, score=self._logits(features)) for one, features in variants)
+        return own if finish == SAMPLED else _better(own, other, other.score > own.score)
+
+    def _refined(self, space: SceneField, grasps: GraspSet, judged: bool) -> GraspSet:
+        """The grasps refined, but for those that could not be executed then, or are less likely to lift: they stay."""
+        rows, moved = self.moved(space, grasps)
+        moved = self._squeezed(space, moved, REFINED, judged)
+        kept = moved.score > grasps.score[rows] if judged else np.ones(len(rows), dtype=bool)
+        which = np.arange(len(grasps))
+        which[rows[kept]] = len(grasps) + np.flatnonzero(kept)
+        return GraspSet.concatenate([grasps, moved])[which]
+
+    def _pressed(self, space: SceneField, grasps: GraspSet) -> GraspSet:
+        return replace(grasps, squeeze=self._pressing.squeezed(space, grasps.world_T_palm, grasps.grasp))
+
+    def _logits(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        assert self.success is not None
+        return self.success.logits(features[:, [FEATURES.index(name) for name in self.success.features]])
+
+
+def _better(one: GraspSet, other: GraspSet, takes_other: NDArray[np.bool_]) -> GraspSet:
+    """Row by row the grasp of one set or of the other."""
+    return GraspSet.concatenate([one, other])[np.arange(len(one)) + len(one) * takes_other]
