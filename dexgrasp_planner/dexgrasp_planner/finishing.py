@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from dexgrasp_common.parameters import param
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
@@ -29,6 +30,11 @@ class FinishConfig:
     """How grasps are finished."""
 
     refined: int = param(64, "best grasps that are refined", range=(1, 65536))
+    copies: int = param(
+        4, "varied copies of each that compete with it where the chance of a lift is told", range=(0, 100)
+    )
+    vary_position: float = param(0.006, "standard deviation of a copy's palm along each axis [m]", range=(0.0, 0.1))
+    vary_turn: float = param(0.12, "standard deviation of its turn about each axis [rad]", range=(0.0, 1.0))
     apart: float = param(0.02, "two grasps nearer than this are one, see `selection.distinct` [m]", range=(0.0, 1.0))
     clearance: ClearanceConfig = field(default_factory=ClearanceConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
@@ -112,13 +118,31 @@ class Finishing:
         return own if finish == SAMPLED else _better(own, other, other.score > own.score)
 
     def _refined(self, space: SceneField, grasps: GraspSet, judged: bool) -> GraspSet:
-        """The grasps refined, but for those that could not be executed then, or are less likely to lift: they stay."""
+        """The grasps as physics moves them, if they can be executed then.
+
+        Where the chance of a lift is told, each is the likeliest of what it was, what it became, and varied copies.
+        """
         rows, moved = self.moved(space, grasps)
-        moved = self._squeezed(space, moved, REFINED, judged)
-        kept = moved.score > grasps.score[rows] if judged else np.ones(len(rows), dtype=bool)
-        which = np.arange(len(grasps))
-        which[rows[kept]] = len(grasps) + np.flatnonzero(kept)
-        return GraspSet.concatenate([grasps, moved])[which]
+        if not judged:
+            which = np.arange(len(grasps))
+            which[rows] = len(grasps) + np.arange(len(rows))
+            return GraspSet.concatenate([grasps, self._squeezed(space, moved, REFINED, judged)])[which]
+        again, copies = self.executable(space, self._varied(grasps), REFINED)
+        others = self._squeezed(space, GraspSet.concatenate([moved, copies]), REFINED, judged)
+        every = GraspSet.concatenate([grasps, others])
+        origin = np.concatenate([np.arange(len(grasps)), rows, again % max(1, len(grasps))])
+        order = np.lexsort((-every.score, origin))
+        return every[order[np.unique(origin[order], return_index=True)[1]]]
+
+    def _varied(self, grasps: GraspSet) -> GraspSet:
+        """Copies of the grasps, all of the first round before the second, palms moved and turned a little."""
+        config, rng = self.config, np.random.default_rng(0)  # the same for the same grasps
+        copies = grasps[np.tile(np.arange(len(grasps)), config.copies)]
+        palms = copies.world_T_palm.copy()
+        palms[:, :3, 3] += rng.normal(scale=config.vary_position, size=(len(copies), 3))
+        turns = Rotation.from_rotvec(rng.normal(scale=config.vary_turn, size=(len(copies), 3))).as_matrix()
+        palms[:, :3, :3] = palms[:, :3, :3] @ turns.reshape(-1, 3, 3)
+        return replace(copies, world_T_palm=palms)
 
     def _pressed(self, space: SceneField, grasps: GraspSet) -> GraspSet:
         return replace(grasps, squeeze=self._pressing.squeezed(space, grasps.world_T_palm, grasps.grasp))

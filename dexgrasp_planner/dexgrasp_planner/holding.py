@@ -22,12 +22,14 @@ from dexgrasp_planner.pressing import fingers_of_links
 from dexgrasp_planner.scene_field import SceneField
 
 FRICTION = 0.2  # that the contacts are assumed to have
+_NEAR = 0.05  # objects that touch are one cluster: this far around a seed is its own [m]
 _SUPPORT = 0.002  # fingers that would come lower are not closed to the end [m]
 
 FEATURES = (
     "log_likelihood",
     "graspness",
     "residual",  # part of six unit loads that the contacts cannot balance
+    "down",  # of the pull of gravity alone
     "links",  # that touch the object
     "fingers",  # of which some link touches
     "thumb",  # whether the last of them, the thumb, touches
@@ -40,6 +42,10 @@ FEATURES = (
     "depth",  # of the middle below the object's top [m]
     "height",  # of the object's top [m]
     "extent",  # largest horizontal size of the object [m]
+    "near_depth",  # of the middle below the top of what is seen of the object near the seed [m]
+    "near_off_axis",  # horizontal distance of the middle from the middle of that [m]
+    "near_extent",  # its largest horizontal size [m]
+    "near_gap",  # distance of the middle from the seed [m]
     "tilt",  # of the approach from straight down [rad]
     "gap",  # mean distance of the inner points that are near the surface at the grasp [m]
     "inside",  # greatest depth of an inner point at the grasp [m]
@@ -117,7 +123,11 @@ class GraspFeatures:
         centre = 0.5 * (lower + upper)
         centre[:, 2] = 0.5 * upper[:, 2]
         touching = self._touching(on_target)
-        residual = opposition.holding_residual(closure.points, closure.forces, on_target, centre, FRICTION)
+        near_lower, near_upper = self._near(space, grasps, target)
+        near_centre = 0.5 * (near_lower + near_upper)
+        near_centre[:, 2] = 0.5 * near_upper[:, 2]
+        residual = opposition.load_residuals(closure.points, closure.forces, on_target, near_centre, FRICTION)
+        seed = torch.as_tensor(grasps.seed_point, dtype=torch.float32)
         inner = space.distance(self._points.in_world(palm, torch.as_tensor(grasps.grasp, dtype=torch.float32)))
         near = (inner.abs() < 0.02).float()
         share = _share(start, closure.q, end)
@@ -126,7 +136,8 @@ class GraspFeatures:
         values: dict[str, Tensor | NDArray[np.float64]] = {
             "log_likelihood": grasps.log_likelihood,
             "graspness": grasps.graspness,
-            "residual": residual,
+            "residual": residual.mean(dim=1),
+            "down": residual[:, 5],
             "links": weight.sum(dim=1),
             "fingers": touching.sum(dim=1),
             "thumb": touching[:, -1],
@@ -139,6 +150,10 @@ class GraspFeatures:
             "depth": upper[:, 2] - middle[:, 2],
             "height": upper[:, 2],
             "extent": (upper - lower)[:, :2].amax(dim=1),
+            "near_depth": near_upper[:, 2] - middle[:, 2],
+            "near_off_axis": (middle - near_centre)[:, :2].norm(dim=1),
+            "near_extent": (near_upper - near_lower)[:, :2].amax(dim=1),
+            "near_gap": (middle - seed).norm(dim=1),
             "tilt": np.arccos(np.clip(-approach[:, 2], -1.0, 1.0)),
             "gap": (near * inner.abs()).sum(dim=1) / near.sum(dim=1).clamp_min(1.0),
             "inside": (-inner).amax(dim=1).clamp_min(0.0),
@@ -147,6 +162,18 @@ class GraspFeatures:
             "presses": np.full(len(grasps), presses),
         }
         return np.stack([np.asarray(values[name], dtype=np.float64) for name in FEATURES], axis=1)
+
+    @staticmethod
+    def _near(space: SceneField, grasps: GraspSet, target: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """Corners (N, 3) of the box around what is seen of each grasp's object within `_NEAR` of its seed [m]."""
+        corners = np.empty((2, len(grasps), 3), dtype=np.float32)
+        for row, seed in enumerate(grasps.seed_point):
+            points = space.clusters[target[row]].points
+            close = points[(np.abs(points[:, :2] - seed[:2]) < _NEAR).all(axis=1)]
+            close = close if len(close) else points
+            corners[0, row], corners[1, row] = close.min(axis=0), close.max(axis=0)
+        lower, upper = torch.from_numpy(corners)
+        return lower, upper
 
 
 def _share(start: Tensor, reached: Tensor, end: Tensor) -> Tensor:

@@ -13,7 +13,14 @@ _REGULAR = 0.02  # keeps out grasps that resist only with forces many times the 
 def holding_residual(
     points: torch.Tensor, forces: torch.Tensor, active: torch.Tensor, centre: torch.Tensor, friction: float
 ) -> torch.Tensor:
-    """Mean over six unit loads of the part that no allowed contact force balances, 0 (holds) to 1 (no contact at all).
+    """Mean over six unit loads of what `load_residuals` tells of each: tensor (N,)."""
+    return load_residuals(points, forces, active, centre, friction).mean(dim=-1)
+
+
+def load_residuals(
+    points: torch.Tensor, forces: torch.Tensor, active: torch.Tensor, centre: torch.Tensor, friction: float
+) -> torch.Tensor:
+    """Of six unit loads the part that no allowed contact force balances, 0 (holds) to 1 (no contact at all).
 
     For each load w, a pull at `centre` along an axis, it solves `min |A f - w|^2 + r |f|^2, f >= 0` by accelerated
     projected gradient; the columns of A are the wrenches of four-sided friction cones.
@@ -26,7 +33,7 @@ def holding_residual(
         friction: Coefficient of friction.
 
     Returns:
-        tensor (N,).
+        tensor (N, 6), for pulls along x, y, z, -x, -y, -z.
     """
     if active.shape[1] > _MOST:
         strongest = active.to(torch.uint8).topk(_MOST, dim=1).indices
@@ -52,4 +59,4 @@ def holding_residual(
         better = (momentum - rate * (momentum @ normal - right)).clamp_min(0.0)
         grown = 0.5 * (1.0 + (1.0 + 4.0 * scale * scale) ** 0.5)
         momentum, solution, scale = better + (scale - 1.0) / grown * (better - solution), better, grown
-    return (solution @ wrenches - loads).norm(dim=-1).mean(dim=-1)
+    return (solution @ wrenches - loads).norm(dim=-1)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from dexgrasp_planner.checkpoints import Checkpoint, CheckpointError
 from dexgrasp_planner.heuristic import HeuristicGenerator
-from dexgrasp_planner.learned import RANKINGS, LearnedConfig, LearnedGenerator, Sampled
+from dexgrasp_planner.learned import RANKINGS, SUCCESS, LearnedConfig, LearnedGenerator, Sampled
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from dexgrasp_sim.mujoco_tester import MujocoTester
 from dexgrasp_training.assets import Split
@@ -40,6 +40,7 @@ from .test_scene_stages import do
 pytestmark = pytest.mark.timeout(900)  # half a minute of one core, which a busy machine may not give at once
 HAND = load_hand("leap_right")
 QUIET = Console(quiet=True)
+PLAIN = [ranking for ranking in RANKINGS if ranking != SUCCESS]
 VIEWS = 2
 
 
@@ -150,7 +151,12 @@ def test_a_dataset_without_test_scenes_or_views_says_what_to_do(tmp_path: Path) 
 def test_contestants_are_told_by_name_and_checkpoint(checkpoint: Path) -> None:
     hand = HAND.name
     assert [one.name for one in contestants((), (), hand, "fast")] == ["heuristic"]
-    assert [one.name for one in contestants((), (str(checkpoint),), hand, "fast")] == ["heuristic", *RANKINGS]
+    assert [one.name for one in contestants((), (str(checkpoint),), hand, "fast")] == [
+        "heuristic",
+        *PLAIN,
+        "both+closed",
+        "both+refined",
+    ]
     several = contestants(("both",), (f"a={checkpoint}", f"b={checkpoint}"), hand, "fast")
     assert [one.name for one in several] == ["a/both", "b/both"]
     compared = contestants(("both",), (str(checkpoint),), hand, "fast", compare_samplers=True)
@@ -159,6 +165,10 @@ def test_contestants_are_told_by_name_and_checkpoint(checkpoint: Path) -> None:
         contestants(("magic",), (), hand, "fast")
     with pytest.raises(SettingsError, match="'both' ranks what a network samples"):
         contestants(("both",), (), hand, "fast")
+    with pytest.raises(SettingsError, match="no contestant 'both\\+magic'"):
+        contestants(("both+magic",), (str(checkpoint),), hand, "fast")
+    with pytest.raises(SettingsError, match="dexgrasp-train score"):
+        contestants(("success+refined",), (str(checkpoint),), hand, "fast")
     with pytest.raises(SettingsError, match="no sampler 'slow'"):
         contestants((), (), hand, "slow")
     with pytest.raises(SettingsError, match="twice"):
@@ -182,13 +192,14 @@ def test_rankings_share_the_samples_of_one_pass(
     competing = contestants((), (str(checkpoint),), HAND.name, "fast")
     answers, sampled = ask(competing, HAND.name, cloud, 3, 7)
     assert len(calls) == 1
-    assert list(answers) == ["heuristic", *RANKINGS]
+    assert list(answers) == ["heuristic", *PLAIN, "both+closed", "both+refined"]
     (everything,) = sampled.values()
     known = {pose.tobytes() for pose in everything.grasps.world_T_palm}
-    for ranking in RANKINGS:
+    for ranking in PLAIN:
         for pose in answers[ranking].grasps.world_T_palm:
             assert pose.tobytes() in known
-    alone = ask(competing[-1:], HAND.name, cloud, 3, 7)[0]["random"]
+    chance = [one for one in competing if one.name == "random"]
+    alone = ask(chance, HAND.name, cloud, 3, 7)[0]["random"]
     np.testing.assert_array_equal(alone.grasps.world_T_palm, answers["random"].grasps.world_T_palm)
 
 
@@ -196,7 +207,7 @@ def test_there_is_a_row_for_every_view_and_contestant(finished: Evaluation) -> N
     content = read(finished.report)
     rows = [row for one in content["scene_rows"] for row in one["rows"]]
     keys = {(row["scene"], row["view"], row["contestant"]) for row in rows}
-    assert len(rows) == len(keys) == 2 * VIEWS * 5
+    assert len(rows) == len(keys) == 2 * VIEWS * 7
     assert (content["scenes"], content["views"]) == (2, 2 * VIEWS)
     for row in rows:
         tested = len(row["success"])
