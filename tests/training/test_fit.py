@@ -174,7 +174,7 @@ def test_a_run_leaves_a_checkpoint_and_a_log(dataset: Dataset, tmp_path: Path) -
 
 def test_the_command_trains_and_says_what_it_cannot(dataset: Dataset, tmp_path: Path, capsys) -> None:
     changes = [f"samples.{name}={getattr(SMALL, name)}" for name in ("points", "grasps", "draws")]
-    changes += ["fit.iterations=1", "fit.batch=2", "fit.workers=0", "fit.validated=1"]
+    changes += ["fit.iterations=1", "fit.batch=2", "fit.workers=0", "fit.validated=1", "fit.lifted=0"]
     command = ["fit", str(dataset.root), str(tmp_path / "run"), *(f"--set={change}" for change in changes)]
     assert main(command) == 0
     assert Checkpoint.load(tmp_path / "run" / "checkpoint").about["iterations"] == 1

@@ -15,6 +15,7 @@ from dexgrasp_common.nodes.parameters import declare
 from dexgrasp_common.nodes.run import run_node
 from dexgrasp_common.parameters import param
 from dexgrasp_common.registry import UnavailableBackendError, UnknownBackendError
+from dexgrasp_common.transforms import apply, invert
 from numpy.typing import NDArray
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -41,6 +42,7 @@ from dexgrasp_planner.generators import (
     InvalidCloudError,
     InvalidGenerateGoalError,
     NoCloudError,
+    NoGraspsError,
     SceneCloud,
     Stage,
     UnknownGeneratorError,
@@ -183,7 +185,7 @@ class GraspGeneratorNode(Node):
         generator = self._generator(self._name(goal.generator))
         in_goal = bool(goal.cloud.header.frame_id or goal.cloud.fields or goal.cloud.data)
         cloud = goal.cloud if in_goal else self._fresh_cloud(handle)
-        scene = SceneCloud(_points(cloud), self._camera_pose(cloud.header.frame_id), self._cell.reach_area)
+        scene = self._scene(_points(cloud), cloud.header.frame_id)
 
         def progress(stage: Stage) -> None:
             handle.publish_feedback(GenerateGrasp.Feedback(stage=int(stage)))
@@ -205,11 +207,14 @@ class GraspGeneratorNode(Node):
                 raise GeneratorUnavailableError(str(error)) from error
         return self._generators[name]
 
-    def _camera_pose(self, frame: str) -> NDArray[np.float64]:
-        known = {"camera": self._cell.world_T_camera, "world": np.eye(4)}
-        if frame not in known:
+    def _scene(self, points: NDArray[np.float32], frame: str) -> SceneCloud:
+        """The scene as the cell's camera sees it: learned generators know no other side of a table."""
+        world_T_camera = self._cell.world_T_camera
+        if frame == "world":
+            points = apply(invert(world_T_camera), points).astype(np.float32)
+        elif frame != "camera":
             raise CloudFrameError(f"The cloud is in frame {frame!r}; it must be in 'camera' or 'world'.")
-        return known[frame]
+        return SceneCloud(points, world_T_camera, self._cell.reach_area)
 
     def _fresh_cloud(self, handle: ServerGoalHandle) -> PointCloud2:
         deadline = time.monotonic() + self._config.cloud_timeout
@@ -230,11 +235,12 @@ class GraspGeneratorNode(Node):
 
     def _warm_up(self) -> None:
         """One generation on a box, so that the first goal is as fast as the others and a broken generator shows now."""
+        x0, x1, y0, y1 = self._cell.area
         steps = np.linspace(-0.025, 0.025, 21)
-        x, y = (axis.ravel() for axis in np.meshgrid(steps, steps))
-        box = np.stack([x, y, np.full_like(x, 0.06)], axis=1)
-        scene = SceneCloud(box, np.eye(4))
-        self._generator(self._name("")).generate(scene, 1, 0)
+        x, y = (axis.ravel() for axis in np.meshgrid(0.5 * (x0 + x1) + steps, 0.5 * (y0 + y1) + steps))
+        box = np.stack([x, y, np.full_like(x, 0.06)], axis=1).astype(np.float32)
+        with contextlib.suppress(NoGraspsError):  # of a box that nobody asked for
+            self._generator(self._name("")).generate(self._scene(box, "world"), 1, 0)
 
 
 def _points(cloud: PointCloud2) -> NDArray[np.float32]:

@@ -73,10 +73,10 @@ def write_page(
 
 
 def _draw(dataset: Dataset, hand: str, scene: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The best grasps of the heuristic and of the first other contestant in the first view of a scene."""
+    """The best grasps of the heuristic and of the last other contestant in the first view of a scene."""
     test = TestScene(dataset, scene["scene"])
     stage = GraspPicture(load_hand(hand), test)
-    shown = [name for name in names if name == HEURISTIC][:1] + [name for name in names if name != HEURISTIC][:1]
+    shown = [name for name in names if name == HEURISTIC][:1] + [name for name in names if name != HEURISTIC][-1:]
     view = scene["rows"][0]["view"]
     figures = []
     for row in scene["rows"]:
