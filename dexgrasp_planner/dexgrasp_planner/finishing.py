@@ -21,8 +21,9 @@ from dexgrasp_planner.selection import distinct
 from dexgrasp_planner.success import SuccessModel
 
 # How much is done to a grasp: nothing, so that it is executed as the benchmark does; its fingers closed on what was
-# seen; and before that, its pose and joints moved by physics.
-SAMPLED, CLOSED, REFINED = FINISHES = ("sampled", "closed", "refined")
+# seen; before that, its pose and joints moved by physics; and squeezes that press what is touched, where they are
+# likelier to lift. The last is for stiff drives such as the tester's: from soft ones objects slip.
+SAMPLED, CLOSED, REFINED, PRESSED = FINISHES = ("sampled", "closed", "refined", "pressed")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Finishing:
     Args:
         hand: The hand.
         config: None: the defaults.
-        success: Tells the chance of a lift; None: scores stay what they are, and squeezes press.
+        success: Tells the chance of a lift; None: scores stay what they are.
     """
 
     def __init__(
@@ -92,10 +93,10 @@ class Finishing:
         """
         config = self.config
         found = self._squeezed(space, grasps, finish, judged)
-        if finish == REFINED:
+        if finish in (REFINED, PRESSED):
             best = distinct(found.world_T_palm, found.score, config.refined, config.apart)
             rest = np.setdiff1d(np.arange(len(found)), best)
-            found = GraspSet.concatenate([self._refined(space, found[best], judged), found[rest]])
+            found = GraspSet.concatenate([self._refined(space, found[best], finish, judged), found[rest]])
         return found[distinct(found.world_T_palm, found.score, count, config.apart)]
 
     def variants(self, space: SceneField, grasps: GraspSet) -> list[tuple[GraspSet, NDArray[np.float64]]]:
@@ -112,12 +113,12 @@ class Finishing:
     def _squeezed(self, space: SceneField, grasps: GraspSet, finish: str, judged: bool) -> GraspSet:
         """The grasps with the squeeze that suits each, and its score."""
         if not judged:
-            return grasps if finish == SAMPLED else self._pressed(space, grasps)
+            return grasps
         variants = self.variants(space, grasps)
         own, other = (replace(one, score=self._logits(features)) for one, features in variants)
-        return own if finish == SAMPLED else _better(own, other, other.score > own.score)
+        return _better(own, other, other.score > own.score) if finish == PRESSED else own
 
-    def _refined(self, space: SceneField, grasps: GraspSet, judged: bool) -> GraspSet:
+    def _refined(self, space: SceneField, grasps: GraspSet, finish: str, judged: bool) -> GraspSet:
         """The grasps as physics moves them, if they can be executed then.
 
         Where the chance of a lift is told, each is the likeliest of what it was, what it became, and varied copies.
@@ -126,9 +127,9 @@ class Finishing:
         if not judged:
             which = np.arange(len(grasps))
             which[rows] = len(grasps) + np.arange(len(rows))
-            return GraspSet.concatenate([grasps, self._squeezed(space, moved, REFINED, judged)])[which]
+            return GraspSet.concatenate([grasps, self._squeezed(space, moved, finish, judged)])[which]
         again, copies = self.executable(space, self._varied(grasps), REFINED)
-        others = self._squeezed(space, GraspSet.concatenate([moved, copies]), REFINED, judged)
+        others = self._squeezed(space, GraspSet.concatenate([moved, copies]), finish, judged)
         every = GraspSet.concatenate([grasps, others])
         origin = np.concatenate([np.arange(len(grasps)), rows, again % max(1, len(grasps))])
         order = np.lexsort((-every.score, origin))

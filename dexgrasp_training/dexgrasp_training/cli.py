@@ -132,7 +132,7 @@ def _add_evaluate(commands: Any) -> None:
         default=[],
         metavar="NAME",
         help="a generator (heuristic), or a ranking of the checkpoints' grasps (both, graspness, log_likelihood, "
-        "random, success), with +closed or +refined behind it; repeatable; by default all that there is",
+        "random, success), with +closed, +refined or +pressed behind it; repeatable; by default all there is",
     )
     command.add_argument("--scenes", type=int, default=100, help="test scenes at most, equal parts of each kind")
     command.add_argument("--views", type=int, default=4, help="views of each")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dexgrasp_planner.checkpoints import Checkpoint
-from dexgrasp_planner.finishing import CLOSED, FINISHES, REFINED, SAMPLED
+from dexgrasp_planner.finishing import CLOSED, FINISHES, PRESSED, REFINED, SAMPLED
 from dexgrasp_planner.generators import GRASP_GENERATORS, GenerateError, GraspGenerator, SceneCloud
 from dexgrasp_planner.learned import (
     BOTH,
@@ -27,7 +27,11 @@ from dexgrasp_description import GraspSet, load_hand
 from dexgrasp_training.errors import SettingsError
 
 HEURISTIC = "heuristic"  # what the others are compared with
-_ALL = (*RANKINGS, *(f"{ranking}+{finish}" for ranking in (BOTH, SUCCESS) for finish in (CLOSED, REFINED)))
+_ALL = (
+    *RANKINGS,
+    *(f"{ranking}+{finish}" for ranking in (BOTH, SUCCESS) for finish in (CLOSED, REFINED)),
+    f"{SUCCESS}+{PRESSED}",
+)
 SAMPLERS = tuple(FLOW_PRESETS)
 
 
@@ -77,8 +81,8 @@ def contestants(
     """The contestants that a command asks for.
 
     Args:
-        names: Generators, and rankings of every checkpoint, plain or with `+closed` or `+refined` behind
-            them; none: `heuristic`,
+        names: Generators, and rankings of every checkpoint, plain or with `+closed`, `+refined` or
+            `+pressed` behind them; none: `heuristic`,
             and with a checkpoint all that it can do.
         checkpoints: Folders, each as `FOLDER` or `NAME=FOLDER`; names are shown where there are several.
         hand: Its name.
