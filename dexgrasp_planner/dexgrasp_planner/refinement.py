@@ -95,7 +95,8 @@ class Refiner:
         best, least = change.clone(), torch.full((count,), torch.inf)
         for step in range(config.steps + 1):
             variable = change.requires_grad_()
-            energy = self.energy(space, *self._at(palms, joints, variable))
+            with torch.enable_grad():  # also for callers that want none
+                energy = self.energy(space, *self._at(palms, joints, variable))
             with torch.no_grad():
                 better = energy < least
                 best[better], least[better] = variable[better], energy[better]

@@ -81,6 +81,13 @@ def test_what_is_far_from_everything_stays(scene: tuple[SceneField, GraspSet]) -
     np.testing.assert_allclose(moved.grasp, high.grasp, atol=1e-6)
 
 
+def test_callers_that_want_no_gradients_are_served(scene: tuple[SceneField, GraspSet]) -> None:
+    space, grasps = scene[0], disturbed(scene[1])
+    with torch.no_grad():
+        moved = Refiner(HAND).refined(space, grasps)
+    np.testing.assert_array_equal(moved.grasp, Refiner(HAND).refined(space, grasps).grasp)
+
+
 def test_grasps_do_not_depend_on_each_other(scene: tuple[SceneField, GraspSet]) -> None:
     space, grasps = scene[0], disturbed(scene[1])
     refiner = Refiner(HAND)
