@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -99,12 +100,13 @@ class Finishing:
             found = GraspSet.concatenate([self._refined(space, found[best], finish, judged), found[rest]])
         return found[distinct(found.world_T_palm, found.score, count, config.apart)]
 
-    def variants(self, space: SceneField, grasps: GraspSet) -> list[tuple[GraspSet, NDArray[np.float64]]]:
+    def variants(self, space: SceneField, grasps: GraspSet) -> Iterator[tuple[GraspSet, NDArray[np.float64]]]:
         """The same grasps with the benchmark's squeeze and with one that presses, each with its features (N, F)."""
         features = self._features.of(space, grasps, presses=False)
+        yield grasps, features
         pressing = features.copy()
         pressing[:, FEATURES.index("presses")] = 1.0
-        return [(grasps, features), (self._pressed(space, grasps), pressing)]
+        yield replace(grasps, squeeze=self._pressing.squeezed(space, grasps.world_T_palm, grasps.grasp)), pressing
 
     def moved(self, space: SceneField, grasps: GraspSet) -> Finished:
         """Those of the grasps that are still executable once they are refined, and closed again."""
@@ -114,9 +116,12 @@ class Finishing:
         """The grasps with the squeeze that suits each, and its score."""
         if not judged:
             return grasps
-        variants = self.variants(space, grasps)
-        own, other = (replace(one, score=self._logits(features)) for one, features in variants)
-        return _better(own, other, other.score > own.score) if finish == PRESSED else own
+        scored = (replace(one, score=self._logits(features)) for one, features in self.variants(space, grasps))
+        own = next(scored)
+        if finish != PRESSED:
+            return own
+        other = next(scored)
+        return GraspSet.concatenate([own, other])[np.arange(len(own)) + len(own) * (other.score > own.score)]
 
     def _refined(self, space: SceneField, grasps: GraspSet, finish: str, judged: bool) -> GraspSet:
         """The grasps as physics moves them, if they can be executed then.
@@ -127,7 +132,7 @@ class Finishing:
         if not judged:
             which = np.arange(len(grasps))
             which[rows] = len(grasps) + np.arange(len(rows))
-            return GraspSet.concatenate([grasps, self._squeezed(space, moved, finish, judged)])[which]
+            return GraspSet.concatenate([grasps, moved])[which]
         again, copies = self.executable(space, self._varied(grasps), REFINED)
         others = self._squeezed(space, GraspSet.concatenate([moved, copies]), finish, judged)
         every = GraspSet.concatenate([grasps, others])
@@ -145,14 +150,6 @@ class Finishing:
         palms[:, :3, :3] = palms[:, :3, :3] @ turns.reshape(-1, 3, 3)
         return replace(copies, world_T_palm=palms)
 
-    def _pressed(self, space: SceneField, grasps: GraspSet) -> GraspSet:
-        return replace(grasps, squeeze=self._pressing.squeezed(space, grasps.world_T_palm, grasps.grasp))
-
     def _logits(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         assert self.success is not None
         return self.success.logits(features[:, [FEATURES.index(name) for name in self.success.features]])
-
-
-def _better(one: GraspSet, other: GraspSet, takes_other: NDArray[np.bool_]) -> GraspSet:
-    """Row by row the grasp of one set or of the other."""
-    return GraspSet.concatenate([one, other])[np.arange(len(one)) + len(one) * takes_other]

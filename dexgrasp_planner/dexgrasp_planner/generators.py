@@ -195,7 +195,7 @@ GRASP_GENERATORS = Registry(
         ),
         "diffusion": Backend(
             "dexgrasp_planner.learned:with_checkpoint",
-            summary="seeds by predicted graspness, grasps by diffusion, ranked by likelihood and graspness",
+            summary="seeds by predicted graspness, grasps by diffusion, refined, ranked by the chance of a lift",
         ),
     },
     default="diffusion",

@@ -46,7 +46,7 @@ PHYSICS_PRESETS = {
     "none": PhysicsConfig(0.0, 0.0, 0.0),
     "paper": PhysicsConfig(),
     "paper_sampling": PhysicsConfig(penetration=0.3),
-    # Every point that is inside is moved, and thick links are kept apart by what they are: see the package's README.
+    # Every point that is inside is moved, and thick links are kept apart by what they are.
     "tuned": PhysicsConfig(pulling=1.0, penetration=20.0, self_penetration=0.2, depth="mean", apart=0.0, samples=512),
 }
 

@@ -81,9 +81,8 @@ def contestants(
     """The contestants that a command asks for.
 
     Args:
-        names: Generators, and rankings of every checkpoint, plain or with `+closed`, `+refined` or
-            `+pressed` behind them; none: `heuristic`,
-            and with a checkpoint all that it can do.
+        names: Generators, and rankings of every checkpoint, plain or with `+closed`, `+refined` or `+pressed` behind
+            them; none: `heuristic`, and with a checkpoint all that it can do.
         checkpoints: Folders, each as `FOLDER` or `NAME=FOLDER`; names are shown where there are several.
         hand: Its name.
         sampler: One of `SAMPLERS`.
