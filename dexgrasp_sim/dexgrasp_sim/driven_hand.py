@@ -26,8 +26,9 @@ def add_driven_hand(
     stiffness: float,
     damping: float,
     effort_limit: NDArray[np.float64],
+    touches_itself: bool = False,
 ) -> None:
-    """Attach a weightless hand that collides with everything but itself. Drives carry the names of their joints.
+    """Attach a weightless hand that collides with objects and with what stands still. Drives are named as joints are.
 
     Args:
         parent: Body to which the palm is fixed, at its origin.
@@ -35,12 +36,13 @@ def add_driven_hand(
         stiffness: Of every drive [N m/rad or N/m].
         damping: Of every drive [N m s/rad or N s/m].
         effort_limit: array (D,), what each drive can exert [N m or N].
+        touches_itself: Links collide, too, but for those pairs that the description excepts.
     """
     child = hand_spec(hand)
     for body in child.bodies[1:]:
         body.gravcomp = 1.0
     for geom in child.geoms:
-        geom.contype, geom.conaffinity = ROBOT, OBJECT | STATIC
+        geom.contype, geom.conaffinity = ROBOT, OBJECT | STATIC | (ROBOT if touches_itself else 0)
         for key, value in surface(friction).items():
             setattr(geom, key, value)
     for joint in hand.joints:

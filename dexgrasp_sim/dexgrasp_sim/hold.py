@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
-
 import mujoco
 import numpy as np
 from dexgrasp_common.transforms import invert
 from numpy.typing import NDArray
 
 from dexgrasp_description import HandModel
-from dexgrasp_sim.driven_hand import HAND, add_driven_hand
+from dexgrasp_sim.driven_hand import add_driven_hand
+from dexgrasp_sim.held_object import HeldObject, floating_spec, travel
 from dexgrasp_sim.objects import ObjectModel
-from dexgrasp_sim.scene import add_object, pose_of, qpos_of, set_physics
+from dexgrasp_sim.scene import add_object, pose_of
 from dexgrasp_sim.tester import DIRECTIONS, HoldConfig, HoldOutcome, HoldResult
 
 GRAVITY = 9.81  # [m/s^2]
 _LOOK = 1.0 / 30.0  # how often a running simulation is looked at, to stop it once its outcome is clear [s]
 _REST_LOOKS = 3  # the object rests if it was slow between this look and so many before
-_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 class HoldBench:
@@ -26,14 +24,8 @@ class HoldBench:
 
     def __init__(self, hand: HandModel, config: HoldConfig, model: ObjectModel) -> None:
         self._config = config
-        spec = mujoco.MjSpec()
-        set_physics(spec, config.timestep)
+        spec = floating_spec(config.timestep)
         spec.option.impratio = config.impratio
-        # Fingers do not act on each other: 8 % faster than the dense matrices that MuJoCo would choose at this size.
-        spec.option.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE
-        spec.option.gravity = np.zeros(3)  # the pull acts on the object alone: a real hand's servos bear its fingers
-        # A simulation that went wrong would otherwise start again at the model's initial state.
-        spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         add_object(spec, model, config.friction)
         add_driven_hand(
             spec,
@@ -44,19 +36,8 @@ class HoldBench:
             damping=config.damping,
             effort_limit=hand.effort_limit,
         )
-        self._model = compiled = spec.compile()
-        self._data = mujoco.MjData(compiled)
-        self._object = compiled.body(model.name).id
+        self._held = HeldObject(spec, hand, model.name)
         self._weight = model.mass * GRAVITY
-        free = compiled.joint(f"{model.name}/free")
-        self._pose = slice(free.qposadr[0], free.qposadr[0] + 7)
-        joints = [compiled.joint(HAND + name) for name in hand.joint_names]
-        self._joints = np.array([joint.qposadr[0] for joint in joints])
-        self._drives = np.array([compiled.actuator(HAND + name).id for name in hand.joint_names])
-        self._link_of_body = np.full(compiled.nbody, -1)
-        for index, link in enumerate(hand.links):
-            self._link_of_body[compiled.body(HAND + link).id] = index
-        self._saved = np.zeros(mujoco.mj_stateSize(compiled, _STATE))
         # Away from the palm comes first: that is where most grasps fail, and a failure ends the test.
         self._order = np.argsort(-DIRECTIONS @ hand.approach_axis, kind="stable")
 
@@ -71,39 +52,35 @@ class HoldBench:
 
     def overlap(self, object_T_palm: NDArray[np.float64], grasp: NDArray[np.float64]) -> float:
         """How deep the hand reaches into the object's parts at one grasp, not yet squeezed [m]; 0: not at all."""
-        data = self._data
-        mujoco.mj_resetData(self._model, data)
-        data.qpos[self._pose] = qpos_of(invert(object_T_palm))
-        data.qpos[self._joints] = grasp
-        mujoco.mj_fwdPosition(self._model, data)
-        return max(0.0, -data.contact.dist.min(initial=0.0))
+        self._held.place(object_T_palm, grasp)
+        return self._held.overlap()
 
     def _test(self, result: HoldResult, row: int) -> HoldOutcome:
         """One grasp, from its row of the result's arrays, into that row."""
-        model, data, config = self._model, self._data, self._config
+        held, data, config = self._held, self._held.data, self._config
         grasp, squeeze = result.grasp[row], result.squeeze[row]
         result.penetration[row] = self.overlap(result.object_T_palm[row], grasp)
         if not result.penetration[row] < config.penetration_limit:
             return HoldOutcome.PENETRATES
-        data.ctrl[self._drives] = squeeze
+        data.ctrl[held.drives] = squeeze
         for phase in range(2):
             moved, turned = self._simulate(config.settle_time, until_rest=False)
             result.settling[row, phase] = moved
             if not (moved < config.displacement_limit and turned < config.rotation_limit):
                 return HoldOutcome.UNSETTLED
             if phase == 0:
-                settled = data.qpos[self._joints]
+                settled = data.qpos[held.joints]
                 squeeze += settled - grasp
                 grasp[:] = settled
-                result.object_T_palm[row] = invert(pose_of(data.qpos[self._pose]))
-                data.ctrl[self._drives] = squeeze
+                result.object_T_palm[row] = invert(pose_of(data.qpos[held.pose]))
+                data.ctrl[held.drives] = squeeze
         self._read_contacts(result.contacts[row], result.links[row])
         if result.links[row, 0] < 0:
             return HoldOutcome.UNSETTLED
-        mujoco.mj_getState(model, data, self._saved, _STATE)
+        held.save()
         for direction in self._order:
-            mujoco.mj_setState(model, data, self._saved, _STATE)
-            data.xfrc_applied[self._object, :3] = self._weight * DIRECTIONS[direction]
+            held.restore()
+            data.xfrc_applied[held.body, :3] = self._weight * DIRECTIONS[direction]
             moved, turned = self._simulate(config.hold_time, until_rest=True)
             result.displacement[row, direction], result.rotation[row, direction] = moved, turned
             if not moved < config.displacement_limit:
@@ -118,44 +95,37 @@ class HoldBench:
         Ends early once the object is lost, and with `until_rest` once it rests: what static friction holds against a
         constant force it holds for the rest of the time, too.
         """
-        config = self._config
+        config, held = self._config, self._held
         steps, stride = round(duration / config.timestep), max(1, round(_LOOK / config.timestep))
         window = _REST_LOOKS * stride * config.timestep
-        seen = [self._data.qpos[self._pose].copy()]
+        seen = [held.data.qpos[held.pose].copy()]
         moved = turned = 0.0
         for done in range(0, steps, stride):
-            mujoco.mj_step(self._model, self._data, min(stride, steps - done))
-            seen.append(self._data.qpos[self._pose].copy())
-            moved, turned = _travel(seen[0], seen[-1])
+            mujoco.mj_step(held.model, held.data, min(stride, steps - done))
+            seen.append(held.data.qpos[held.pose].copy())
+            moved, turned = travel(seen[0], seen[-1])
             if not (moved < config.displacement_limit and turned < config.rotation_limit):
                 break
             if until_rest and len(seen) > _REST_LOOKS:
-                crept, twisted = _travel(seen[-1 - _REST_LOOKS], seen[-1])
+                crept, twisted = travel(seen[-1 - _REST_LOOKS], seen[-1])
                 if crept < config.rest_speed * window and twisted < config.rest_turn * window:
                     break
         return moved, turned
 
     def _read_contacts(self, points: NDArray[np.float64], links: NDArray[np.int64]) -> None:
         """Fill in the strongest contact of each touching link, strongest first, object frame."""
-        data = self._data
-        mujoco.mj_forward(self._model, data)
+        held, data = self._held, self._held.data
+        mujoco.mj_forward(held.model, data)
         contact = data.contact
         solved = np.flatnonzero(contact.efc_address >= 0)
         force = data.efc_force[contact.efc_address[solved]]  # elliptic cones: a contact's first row is its normal
-        link = self._link_of_body[self._model.geom_bodyid[contact.geom[solved]]].max(axis=1)
+        link = held.link_of_body[held.model.geom_bodyid[contact.geom[solved]]].max(axis=1)
         found = 0
         seen: set[int] = set()
         for i in np.argsort(-force, kind="stable"):
             if force[i] > 0.0 and link[i] not in seen and found < len(links):
                 seen.add(link[i])
-                world_R_object = data.xmat[self._object].reshape(3, 3)
-                points[found] = (contact.pos[solved[i]] - data.xpos[self._object]) @ world_R_object
+                world_R_object = data.xmat[held.body].reshape(3, 3)
+                points[found] = (contact.pos[solved[i]] - data.xpos[held.body]) @ world_R_object
                 links[found] = link[i]
                 found += 1
-
-
-def _travel(start: NDArray[np.float64], end: NDArray[np.float64]) -> tuple[float, float]:
-    """Distance [m] and angle [rad] between two states of a free joint (position, wxyz); NaN where one is."""
-    turn = np.zeros(3)
-    mujoco.mju_subQuat(turn, end[3:], start[3:])
-    return math.dist(start[:3], end[:3]), math.hypot(*turn)

@@ -31,6 +31,8 @@ from dexgrasp_sim.plant import SimError
 from dexgrasp_sim.tester import (
     DIRECTIONS,
     RISE,
+    DexGraspBenchResult,
+    DgaResult,
     HoldConfig,
     HoldOutcome,
     HoldResult,
@@ -123,7 +125,7 @@ class IsaacGymTester:
             IsaacGymError: The simulation failed.
         """
         poses, grasp, squeeze = (np.asarray(array, dtype=np.float64) for array in (object_T_palm, grasp, squeeze))
-        check_hold(len(self._hand.joint_names), poses, grasp, squeeze)
+        check_hold(len(self._hand.joint_names), poses, grasp=grasp, squeeze=squeeze)
         config, result = self._hold, HoldResult.untested(poses, grasp, squeeze)
         bench = HoldBench(self._hand, config, model)
         for row in range(len(poses)):
@@ -152,6 +154,34 @@ class IsaacGymTester:
             for i, start in enumerate(arrays["object_pose"][:, 0]):
                 result.outcome[free[i]] = self._judge(result, int(free[i]), start, played, i)
         return result.judged(config)
+
+    def dga(self, model: ObjectModel, object_T_palm: NDArray[np.float64], grasp: NDArray[np.float64]) -> DgaResult:
+        """See `GraspTester.dga`; not here.
+
+        Raises:
+            IsaacGymError: Always.
+        """
+        raise IsaacGymError(
+            "The isaacgym tester does not play `dga`: its worker knows no damping of objects. Use the mujoco tester."
+        )
+
+    def dexgraspbench(
+        self,
+        model: ObjectModel,
+        object_T_palm: NDArray[np.float64],
+        pregrasp: NDArray[np.float64],
+        grasp: NDArray[np.float64],
+        squeeze: NDArray[np.float64],
+    ) -> DexGraspBenchResult:
+        """See `GraspTester.dexgraspbench`; not here.
+
+        Raises:
+            IsaacGymError: Always.
+        """
+        raise IsaacGymError(
+            "The isaacgym tester does not play `dexgraspbench`: that is a protocol of MuJoCo, and PhysX knows no "
+            "torsional friction. Use the mujoco tester."
+        )
 
     def _judge(
         self, result: HoldResult, row: int, start: NDArray[np.float64], played: dict[str, NDArray[Any]], i: int

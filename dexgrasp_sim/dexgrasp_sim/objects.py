@@ -67,6 +67,10 @@ class ObjectModel:
         """The same object under another name."""
         return replace(self, name=name)
 
+    def weighing(self, mass: float) -> ObjectModel:
+        """The same object with another mass [kg], spread as before."""
+        return replace(self, mass=mass, inertia=self.inertia * (mass / self.mass))
+
 
 def solid(
     family: str,

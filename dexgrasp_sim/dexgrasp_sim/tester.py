@@ -21,7 +21,8 @@ from dexgrasp_sim.scene import TIMESTEP
 RISE = 0.03  # `lift`: an object this much higher at the end was lifted [m]
 MAX_CONTACTS = 6  # `hold6`: contacts that are reported of one grasp
 
-# `hold6`: unit vectors along which gravity pulls, palm frame, in the order of the result's columns.
+# Unit vectors of the pulls, in the order of the results' columns. `hold6`: palm frame; `dga` and `dexgraspbench`: the
+# object's, as it is to begin with.
 DIRECTIONS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], dtype=np.float64)
 
 
@@ -84,6 +85,55 @@ class HoldConfig:
     rest_turn: float = param(0.01, "and turns slower [rad/s]", range=(0.0, 10.0))
     strict_displacement: float = param(0.005, "a strict hold moves no further, in any phase [m]", range=(0.0, 1.0))
     strict_rotation: float = param(math.radians(15.0), "a strict hold turns no further [rad]", range=(0.0, math.pi))
+
+
+@dataclass(frozen=True)
+class DgaConfig:
+    """Physics and thresholds of the `dga` protocol, those of DexGrasp Anything's evaluator in PhysX.
+
+    The drives are as strong as the hand's description says; how strong theirs are is not published.
+    """
+
+    friction: float = param(2.0, "coefficient of friction of every contact", range=(0.0, 10.0))
+    timestep: float = param(TIMESTEP, "simulation step, a whole part of 1/60 s [s]", range=(1e-4, 1.0 / 60.0))
+    stiffness: float = param(400.0, "stiffness of the finger drives [N m/rad or N/m]", range=(0.0, 1e4))
+    damping: float = param(400.0, "damping of the finger drives [N m s/rad or N s/m]", range=(0.0, 1e4))
+    density: float = param(1000.0, "of the object, whatever its description weighs [kg/m^3]", range=(1.0, 1e5))
+    linear_damping: float = param(10.0, "share of the object's velocity that is lost [1/s]", range=(0.0, 1e3))
+    angular_damping: float = param(100.0, "share of its angular velocity that is lost [1/s]", range=(0.0, 1e3))
+    reach: float = param(0.005, "points of the hand this near to the object squeeze [m]", range=(0.0, 0.1))
+    squeeze: float = param(0.5, "by how much a joint that can press closes [rad or m]", range=(0.0, 3.0))
+    settle_time: float = param(200 / 60, "time of the squeeze [s]", range=(0.0, 100.0))
+    pull_time: float = param(50 / 60, "time of the pull in each direction [s]", range=(0.0, 100.0))
+    pull: float = param(500.0, "force by the object's volume [N/m^3]", range=(0.0, 1e5))
+    displacement_limit: float = param(0.02, "an object that moves further is lost [m]", range=(0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class DexGraspBenchConfig:
+    """Physics and thresholds of the `dexgraspbench` protocol: DexGraspBench's test of force closure, `fc`.
+
+    Its hands' joints have dampings of their own; here one figure near the critical one of a driven finger stands for
+    them.
+    """
+
+    friction: float = param(0.6, "coefficient of sliding friction of every contact", range=(0.0, 2.0))
+    torsion: float = param(0.02, "of torsional friction [m]", range=(0.0, 1.0))
+    timestep: float = param(0.004, "simulation step [s]", range=(1e-4, 0.01))
+    stiffness: float = param(5.0, "stiffness of the finger drives [N m/rad or N/m]", range=(0.0, 1e4))
+    damping: float = param(0.3, "damping of the finger drives [N m s/rad or N s/m]", range=(0.0, 1e3))
+    effort_limit: float = param(3.0, "largest torque of a finger joint [N m or N]", range=(0.0, 100.0))
+    mass: float = param(0.1, "of the object, whatever its description weighs [kg]", range=(1e-3, 10.0))
+    acceleration: float = param(10.0, "force by the object's mass [m/s^2]", range=(0.0, 100.0))
+    penetration_limit: float = param(
+        0.01, "deepest overlap of hand and object, or of the hand with itself, at the grasp [m]", range=(0.0, 0.1)
+    )
+    phase_time: float = param(0.4, "from pregrasp to grasp, and from there to the squeeze [s]", range=(0.0, 10.0))
+    hold_time: float = param(2.0, "how long each direction is held [s]", range=(0.0, 10.0))
+    displacement_limit: float = param(0.05, "an object that moves further is lost [m]", range=(0.0, 1.0))
+    rotation_limit: float = param(
+        math.radians(15.0), "an object that turns further is lost [rad]", range=(0.0, math.pi)
+    )
 
 
 @dataclass(frozen=True)
@@ -204,6 +254,63 @@ class HoldResult:
         return self
 
 
+@dataclass(frozen=True)
+class DgaResult:
+    """What came of each of N grasps.
+
+    Attributes:
+        success: array (N,) bool: the object moved less than the limit in all six directions (Suc.6).
+        any_direction: array (N,) bool: in at least one (Suc.1).
+        displacement: array (N, 6), from where the object was before the pull along each of `DIRECTIONS` to where it was
+            after it [m].
+        squeeze: array (N, D), joint targets of the squeeze, which the protocol makes itself [rad or m].
+    """
+
+    success: NDArray[np.bool_]
+    any_direction: NDArray[np.bool_]
+    displacement: NDArray[np.float64]
+    squeeze: NDArray[np.float64]
+
+
+class DexGraspBenchOutcome(IntEnum):
+    """Why `dexgraspbench` accepted or refused a grasp."""
+
+    HELD = 0
+    PENETRATES = 1  # hand and object overlap too deeply at the grasp
+    SELF_PENETRATES = 2  # the hand overlaps itself too deeply there
+    DROPPED = 3  # the object moved too far, in the fingers' closing or under the force
+    TURNED = 4  # it turned too far
+
+
+@dataclass(frozen=True)
+class DexGraspBenchResult:
+    """What came of each of N grasps. What was not simulated, because the grasp had failed before, is NaN.
+
+    Attributes:
+        success: array (N,) bool: the object was held in all six directions.
+        outcome: array (N,) uint8, see `DexGraspBenchOutcome`.
+        displacement: array (N, 6), how far the object was from where it lay at the pregrasp, under the force along each
+            of `DIRECTIONS` [m].
+        rotation: array (N, 6), how far it had turned [rad].
+        penetration: array (N,), deepest overlap of hand and object at the grasp [m]; 0: none.
+        self_penetration: array (N,), deepest overlap of two links [m]; 0: none.
+        contact_links: array (N,), links within 2 mm of the object, or in it.
+        contact_distance: array (N,), mean over fingers within 1 cm of how far their nearest link is from touching, or
+            how deep it is in the object [m]; NaN: no finger is that near.
+        contact_consistency: array (N,), largest less smallest signed distance of these fingers [m]; NaN likewise.
+    """
+
+    success: NDArray[np.bool_]
+    outcome: NDArray[np.uint8]
+    displacement: NDArray[np.float64]
+    rotation: NDArray[np.float64]
+    penetration: NDArray[np.float64]
+    self_penetration: NDArray[np.float64]
+    contact_links: NDArray[np.int64]
+    contact_distance: NDArray[np.float64]
+    contact_consistency: NDArray[np.float64]
+
+
 class GraspTester(Protocol):
     """Judges grasps of one hand. The same grasps give the same verdicts, alone or among others."""
 
@@ -235,6 +342,41 @@ class GraspTester(Protocol):
         """
         ...
 
+    def dga(self, model: ObjectModel, object_T_palm: NDArray[np.float64], grasp: NDArray[np.float64]) -> DgaResult:
+        """Each grasp on the floating object: squeezed by the protocol's own rule, then pulled in six directions on end.
+
+        Args:
+            model: The object.
+            object_T_palm: array (N, 4, 4), palm poses in the object's frame.
+            grasp: array (N, D), joints to begin with, in the order of `hand.joint_names` [rad or m].
+
+        Raises:
+            HoldTestError: As `hold6`.
+        """
+        ...
+
+    def dexgraspbench(
+        self,
+        model: ObjectModel,
+        object_T_palm: NDArray[np.float64],
+        pregrasp: NDArray[np.float64],
+        grasp: NDArray[np.float64],
+        squeeze: NDArray[np.float64],
+    ) -> DexGraspBenchResult:
+        """Each grasp on the floating object: closed from the pregrasp by way of the grasp to the squeeze, then pulled.
+
+        Args:
+            model: The object.
+            object_T_palm: array (N, 4, 4), palm poses in the object's frame, the same for the three postures.
+            pregrasp: array (N, D), opened joints [rad or m].
+            grasp: array (N, D), joints in contact [rad or m].
+            squeeze: array (N, D), joint targets that press [rad or m].
+
+        Raises:
+            HoldTestError: As `hold6`.
+        """
+        ...
+
 
 def check_lift(hand: str, scene: LiftScene, grasps: GraspSet) -> None:
     """Raise LiftTestError unless the grasps are of that hand and the scene is one, see `GraspTester.lift`."""
@@ -248,15 +390,12 @@ def check_lift(hand: str, scene: LiftScene, grasps: GraspSet) -> None:
         )
 
 
-def check_hold(
-    joints: int, object_T_palm: NDArray[np.float64], grasp: NDArray[np.float64], squeeze: NDArray[np.float64]
-) -> None:
+def check_hold(joints: int, object_T_palm: NDArray[np.float64], **postures: NDArray[np.float64]) -> None:
     """Raise HoldTestError unless these are N grasps of a hand with that many joints, see `GraspTester.hold6`."""
     count = len(object_T_palm)
     for name, array, shape in (
         ("object_T_palm", object_T_palm, (count, 4, 4)),
-        ("grasp", grasp, (count, joints)),
-        ("squeeze", squeeze, (count, joints)),
+        *((name, array, (count, joints)) for name, array in postures.items()),
     ):
         if array.shape != shape:
             raise HoldTestError(f"{name} of {count} grasps of this hand must have shape {shape}; got {array.shape}.")

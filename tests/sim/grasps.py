@@ -40,6 +40,19 @@ def enveloping() -> Grasps:
     return palm[None], grasp[None], squeeze[None]
 
 
+def pads_about_a_cube(gap: float = 0.0, aside: float = 0.0) -> Grasps:
+    """The cube between the Panda gripper's pads, which are two plates, not squeezed.
+
+    Args:
+        gap: From each pad to the cube where it is in the middle [m].
+        aside: How far it is towards one of them [m].
+    """
+    palm_T_cube = np.eye(4)
+    palm_T_cube[1:3, 3] = aside, 0.0584 + 0.0445  # height of the middle of the pads
+    grasp = np.full((1, 2), 0.02 + gap)
+    return np.linalg.inv(palm_T_cube)[None], grasp, grasp.copy()
+
+
 def shifted(grasps: Grasps, offset: tuple[float, float, float]) -> Grasps:
     """The same grasps, the palms moved by `offset` along their own axes [m]."""
     moved = grasps[0].copy()

@@ -9,7 +9,7 @@ from dexgrasp_sim.tester import DIRECTIONS, HoldConfig, HoldOutcome, HoldResult
 
 from dexgrasp_description import load_hand
 
-from .grasps import Grasps, cube, cylinder, enveloping, shifted
+from .grasps import Grasps, cube, cylinder, enveloping, pads_about_a_cube, shifted
 
 STIFFNESS, WEIGHT = 800.0, 0.1 * 9.81  # [N/m], [N]
 
@@ -17,10 +17,8 @@ STIFFNESS, WEIGHT = 800.0, 0.1 * 9.81  # [N/m], [N]
 def pinch(load: float, friction: float) -> Grasps:
     """The cube between parallel jaws, pressed so that its weight is the share `load` of what friction can bear."""
     force = WEIGHT / (2.0 * friction * load)
-    palm_T_cube = np.eye(4)
-    palm_T_cube[2, 3] = 0.0584 + 0.0445  # middle of the pads
-    grasp = np.full((1, 2), 0.02)
-    return np.linalg.inv(palm_T_cube)[None], grasp, grasp - force / STIFFNESS
+    pose, grasp, _ = pads_about_a_cube()
+    return pose, grasp, grasp - force / STIFFNESS
 
 
 def pinched(load: float, friction: float = 0.2, seconds: float = 1.0) -> HoldResult:

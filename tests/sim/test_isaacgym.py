@@ -88,3 +88,12 @@ def test_a_python_without_isaac_gym_is_named_as_the_cause(monkeypatch: pytest.Mo
     monkeypatch.setenv(PYTHON_VARIABLE, "/nowhere/python")
     with pytest.raises(IsaacGymError, match="must name a Python that has Isaac Gym"):
         IsaacGymTester(load_hand("leap_right")).hold6(cylinder(), *enveloping())
+
+
+def test_protocols_that_it_does_not_play_are_named() -> None:
+    tester = IsaacGymTester(load_hand("leap_right"))
+    pose, grasp, squeeze = enveloping()
+    with pytest.raises(IsaacGymError, match="dga.*Use the mujoco tester"):
+        tester.dga(cylinder(), pose, grasp)
+    with pytest.raises(IsaacGymError, match="dexgraspbench.*Use the mujoco tester"):
+        tester.dexgraspbench(cylinder(), pose, grasp, grasp, squeeze)

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from dexgrasp_sim.plant import SimError
 from dexgrasp_sim.tester import (
     GRASP_TESTERS,
     MAX_CONTACTS,
@@ -25,6 +26,7 @@ from .grasps import Grasps, concatenated, cylinder, enveloping, shifted
 
 HAND = load_hand("leap_right")
 BACKENDS = dict(GRASP_TESTERS)
+PLAYED = {"mujoco": True, "isaacgym": False}  # whether `dga` and `dexgraspbench` are
 TOLERANCE = {"mujoco": 1e-9, "isaacgym": 2e-3}  # of the same grasp simulated twice; PhysX on a GPU is not reproducible
 
 
@@ -146,6 +148,24 @@ def test_a_tester_works_on_after_being_sent_to_another_process(
     arrived: GraspTester = pickle.loads(pickle.dumps(tester))
     there = arrived.hold6(cylinder(), *enveloping())
     np.testing.assert_allclose(there.displacement[0], result.displacement[0], rtol=0.0, atol=TOLERANCE[backend])
+
+
+def test_what_a_backend_does_not_play_it_says(tester: GraspTester, backend: str) -> None:
+    pose, grasp, squeeze = enveloping()
+    if PLAYED[backend]:
+        assert tester.dga(cylinder(), pose, grasp).success.all()
+        assert tester.dexgraspbench(cylinder(), pose, grasp, grasp, squeeze).outcome.shape == (1,)
+        assert tester.dga(cylinder(), pose[:0], grasp[:0]).displacement.shape == (0, 6)
+        assert len(tester.dexgraspbench(cylinder(), pose[:0], grasp[:0], grasp[:0], grasp[:0]).success) == 0
+        with pytest.raises(HoldTestError, match="pregrasp must be finite"):
+            tester.dexgraspbench(cylinder(), pose, nan_in(grasp), grasp, squeeze)
+        with pytest.raises(HoldTestError, match=r"grasp .* \(1, 16\)"):
+            tester.dga(cylinder(), pose, grasp[:, :2])
+    else:
+        with pytest.raises(SimError, match="Use the mujoco tester"):
+            tester.dga(cylinder(), pose, grasp)
+        with pytest.raises(SimError, match="Use the mujoco tester"):
+            tester.dexgraspbench(cylinder(), pose, grasp, grasp, squeeze)
 
 
 def test_lifting_needs_grasps_of_the_same_hand_and_an_object(tester: GraspTester) -> None:
