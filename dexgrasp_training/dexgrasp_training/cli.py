@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.set_defaults(run=_fit)
     _add_score(commands)
     _add_evaluate(commands)
+    _add_evaluate_objects(commands)
     checkpoint = commands.add_parser("import-checkpoint", help="a checkpoint that DexGraspNet 2.0 released, as ours")
     checkpoint.add_argument("source", type=Path, help="ckpt_50000.pth")
     checkpoint.add_argument("target", type=Path, help="folder to write")
@@ -132,7 +133,8 @@ def _add_evaluate(commands: Any) -> None:
         default=[],
         metavar="NAME",
         help="a generator (heuristic), or a ranking of the checkpoints' grasps (both, graspness, log_likelihood, "
-        "random, success), with +closed, +refined or +pressed behind it; repeatable; by default all there is",
+        "random, success), with a guidance (+sampler, +refine, +both), a finish (+closed, +pressed) or both behind it; "
+        "repeatable; by default all there is",
     )
     command.add_argument("--scenes", type=int, default=100, help="test scenes at most, equal parts of each kind")
     command.add_argument("--views", type=int, default=4, help="views of each")
@@ -151,16 +153,52 @@ def _add_evaluate(commands: Any) -> None:
     command.set_defaults(run=_evaluate)
 
 
+def _add_evaluate_objects(commands: Any) -> None:
+    """`evaluate-objects`."""
+    command = commands.add_parser(
+        "evaluate-objects", help="how well grasps of single held-out objects hold; goes on where it was stopped"
+    )
+    command.add_argument("dataset", type=Path)
+    command.add_argument(
+        "--contestant",
+        action="append",
+        default=[],
+        metavar="NAME[=DIR][:KEY=VALUE...]",
+        help="data: the dataset's own grasps; or a name and the folder of an object-level checkpoint, with options "
+        "sampler (fast, paper), guidance (0 to 1), physics, through (network, estimate), polish, scorer (on, off), of "
+        "(how many are drawn to test the best); squeeze (1: on as far as from pregrasp to grasp); repeatable",
+    )
+    command.add_argument("--objects", type=int, default=1000, help="held-out objects at most")
+    command.add_argument("--grasps", type=int, default=32, help="of each contestant on each object")
+    command.add_argument(
+        "--protocol", action="append", default=[], help="dga or dexgraspbench; repeatable; by default both"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of every random choice")
+    command.add_argument("--hand", help="by default the dataset's")
+    command.add_argument("--tester", default="", help="name of the grasp tester; by default mujoco")
+    command.add_argument("--report", type=Path, default=Path("object_evaluation.json"), help="JSON file to write")
+    command.add_argument("--page", type=Path, help="HTML file to write")
+    command.add_argument("--pictures", type=int, default=12, help="objects whose grasps are drawn on the page")
+    command.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
+    command.set_defaults(run=_evaluate_objects)
+
+
 def _add_exchange(commands: Any) -> None:
     """`import` and `export`, each with its formats."""
     about = "read meshes, or grasps and scenes in others' formats, into a dataset"
     formats = commands.add_parser("import", help=about).add_subparsers(required=True, metavar="FORMAT")
     meshes = formats.add_parser("meshes", help="a folder of STL, OBJ, PLY and GLB files")
+    objects = formats.add_parser("objects", help="the objects of another dataset, for grasps of another hand")
     nets = formats.add_parser(
         "dexgraspnet2", help="the release of DexGraspNet 2.0: its folder with scenes/ and the rest"
     )
     anything = formats.add_parser("dexgrasp_anything", help="a grasp file of DexGrasp Anything (.pt)")
-    for command, work in ((meshes, _import_meshes), (nets, _import_dexgraspnet2), (anything, _import_anything)):
+    for command, work in (
+        (meshes, _import_meshes),
+        (objects, _import_objects),
+        (nets, _import_dexgraspnet2),
+        (anything, _import_anything),
+    ):
         _add_stage_arguments(command)
         command.add_argument("source", type=Path, help="what to read")
         command.set_defaults(run=work)
@@ -238,6 +276,14 @@ def _import_meshes(options: argparse.Namespace, console: Console) -> None:
     folder = MeshFolder(options.source, options.unit, options.scale)
     with _at_work(options, console, (folder,), create=True) as run:
         import_meshes(run)
+    _show(options, console)
+
+
+def _import_objects(options: argparse.Namespace, console: Console) -> None:
+    source = Dataset.open(options.source)
+    taken = Dataset.open(options.dataset, create=True).take_objects(source)
+    with _at_work(options, console):
+        console.print(f"{taken} objects of {source.root}")
     _show(options, console)
 
 
@@ -332,6 +378,30 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
     workers = Workers(jobs=options.jobs)
     wanted = Evaluation(competing, options.report, options.scenes, options.page, options.pictures, config, workers)
     evaluate(dataset, wanted, console)
+    console.print(f"The report is {options.report}" + (f"; look at {options.page}" if options.page else ""))
+
+
+def _evaluate_objects(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_sim.tester import GRASP_TESTERS
+
+    from dexgrasp_training.evaluation_objects.command import ObjectEvaluation, evaluate_objects
+    from dexgrasp_training.evaluation_objects.contestants import object_contestants
+    from dexgrasp_training.evaluation_objects.trial import PROTOCOLS, ObjectEvaluationConfig
+
+    dataset = Dataset.open(options.dataset)
+    hand = options.hand or from_dict(dataset.manifest().get("settings", {})).grasps.hand
+    config = ObjectEvaluationConfig(
+        hand=hand,
+        grasps=options.grasps,
+        seed=options.seed,
+        tester=options.tester or GRASP_TESTERS.default,
+        protocols=tuple(dict.fromkeys(options.protocol)) or PROTOCOLS,
+    )
+    competing = object_contestants(options.contestant, load_hand(hand).name)
+    wanted = ObjectEvaluation(
+        competing, options.report, options.objects, options.page, options.pictures, config, Workers(jobs=options.jobs)
+    )
+    evaluate_objects(dataset, wanted, console)
     console.print(f"The report is {options.report}" + (f"; look at {options.page}" if options.page else ""))
 
 

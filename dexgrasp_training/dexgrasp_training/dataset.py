@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dexgrasp_training.assets import ObjectAsset, Split
 from dexgrasp_training.errors import DatasetError
 from dexgrasp_training.object_grasps import ObjectGrasps
 from dexgrasp_training.scene_record import SceneRecord
-from dexgrasp_training.storage import write_json
+from dexgrasp_training.storage import write_file, write_json
 
 FORMAT = "dexgrasp-dataset"
 VERSION = 1
@@ -89,6 +90,22 @@ class Dataset:
     def keep_settings(self, settings: Mapping[str, Any]) -> None:
         """Make these the settings of whoever works on this dataset next and gives none."""
         write_json(self.manifest_path, {**self.manifest(), "settings": dict(settings)})
+
+    def take_objects(self, other: Dataset) -> int:
+        """Copy another dataset's objects, those that are here stay; returns how many were copied.
+
+        What the other's manifest says of them comes too, and where this dataset has no settings the other's do.
+        """
+        missing = [name for name in other.objects() if not self.object_path(name).is_file()]
+        for name in missing:
+            content = other.object_path(name).read_bytes()
+            write_file(self.object_path(name), partial(_put, content))
+        theirs, mine = other.manifest(), self.manifest()
+        if "objects" in theirs["stages"]:
+            self.record("objects", {**theirs["stages"]["objects"], **mine["stages"].get("objects", {})})
+        if "settings" not in mine and "settings" in theirs:
+            self.keep_settings(theirs["settings"])
+        return len(missing)
 
     def object_path(self, name: str) -> Path:
         """Of an `ObjectAsset`."""
@@ -171,3 +188,7 @@ class Dataset:
         if valid is not None:
             words["filter"] += f", {valid} valid grasps"
         return words
+
+
+def _put(content: bytes, stream: IO[bytes]) -> None:
+    stream.write(content)

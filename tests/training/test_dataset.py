@@ -15,6 +15,8 @@ from dexgrasp_training.errors import DatasetError
 from dexgrasp_training.pipeline import sole_writer
 from dexgrasp_training.storage import read_arrays, write_arrays
 
+from .boxes import box_asset
+
 
 def test_a_new_folder_becomes_a_dataset_and_opens_again(tmp_path: Path) -> None:
     made = Dataset.open(tmp_path / "new", create=True)
@@ -106,3 +108,17 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert "No space left on device. Free some space and run the same command again" in ran.stdout
     assert "['small.npz']" in ran.stdout
+
+
+def test_objects_are_taken_from_another_dataset(tmp_path: Path) -> None:
+    source, target = (Dataset.open(tmp_path / name, create=True) for name in ("source", "target"))
+    for name, size in (("box_0", (0.05, 0.06, 0.07)), ("box_1", (0.04, 0.04, 0.04))):
+        box_asset(name, size).save(source.object_path(name))
+    source.record("objects", {"fixed": {"seed": 3}})
+    source.keep_settings({"seed": 3})
+    box_asset("box_1", (0.09, 0.04, 0.04)).save(target.object_path("box_1"))
+    assert target.take_objects(source) == 1
+    assert target.object_path("box_0").read_bytes() == source.object_path("box_0").read_bytes()
+    assert target.object_path("box_1").read_bytes() != source.object_path("box_1").read_bytes()
+    assert target.manifest()["stages"] == {"objects": {"fixed": {"seed": 3}}}
+    assert target.manifest()["settings"] == {"seed": 3}

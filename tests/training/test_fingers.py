@@ -88,3 +88,11 @@ def test_a_finger_that_nothing_flexes_is_named() -> None:
     sideways = replace(hand.fingertips[0], inner_normal=np.array([1.0, 0.0, 0.0]))
     with pytest.raises(SynthesisError, match="left"):
         find_fingers(replace(hand, fingertips=(sideways, hand.fingertips[1])))
+
+
+def test_a_wrist_behind_the_palm_moves_no_finger_and_rests() -> None:
+    hand = load_hand("shadow_right")
+    idle = find_fingers(hand).idle
+    assert [name for name, rests in zip(hand.joint_names, idle, strict=True) if rests] == ["rh_WRJ2", "rh_WRJ1"]
+    assert (find_grips(hand).posture[:, idle] == hand.home[idle]).all()
+    assert not find_fingers(load_hand("leap_right")).idle.any()

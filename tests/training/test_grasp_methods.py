@@ -9,6 +9,7 @@ from dexgrasp_sim.hold import HoldBench
 from dexgrasp_sim.tester import GRASP_TESTERS, HoldConfig
 from dexgrasp_training.assets import ObjectAsset
 from dexgrasp_training.stages.objects import procedural_asset
+from dexgrasp_training.synthesis.fingers import find_fingers
 from dexgrasp_training.synthesis.method import GRASP_METHODS, Candidates
 from numpy.typing import NDArray
 
@@ -100,3 +101,24 @@ class TestEveryMethod:
 def test_an_unknown_method_lists_those_there_are() -> None:
     with pytest.raises(UnknownBackendError, match="closing, contact_field, force_closure, wrench_space"):
         GRASP_METHODS.create("guessing", load_hand(HAND))
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "attempts"),
+    [
+        ("shadow_right", "closing", 1500),
+        ("shadow_right", "contact_field", 60),
+        ("shadow_right", "force_closure", 48),
+        ("allegro_right", "closing", 1500),
+        ("allegro_right", "contact_field", 60),
+    ],
+)
+def test_other_hands_hold_too_and_their_wrists_rest(can: ObjectAsset, name: str, method: str, attempts: int) -> None:
+    hand = load_hand(name)
+    candidates = GRASP_METHODS.create(method, hand).generate(can, attempts, 0)
+    idle = find_fingers(hand).idle
+    for posture in (candidates.pregrasp, candidates.grasp, candidates.squeeze):
+        assert np.allclose(posture[:, idle], hand.home[idle])
+    tester = GRASP_TESTERS.create("mujoco", hand)
+    some = candidates[np.arange(min(len(candidates), 12))]
+    assert tester.hold6(can.model, some.object_T_palm, some.grasp, some.squeeze).success.mean() > 0.15

@@ -22,6 +22,7 @@ from dexgrasp_description import HandModel
 from dexgrasp_training.assets import ObjectAsset
 from dexgrasp_training.synthesis import energies
 from dexgrasp_training.synthesis.field_batch import FieldBatch
+from dexgrasp_training.synthesis.fingers import find_fingers
 from dexgrasp_training.synthesis.hand_arrays import hand_arrays
 from dexgrasp_training.synthesis.initial_poses import InitialPoses
 from dexgrasp_training.synthesis.moving_hand import MovingHand, Points, cross, moved
@@ -155,7 +156,8 @@ class Descent:
         self._pairs, self._least = _meeting_pairs(moving, self._spheres)
         joints = {joint.name: joint.kind for joint in hand.joints}
         reach = [1.0 if joints[name] == "revolute" else _SLIDE for name in hand.joint_names]
-        steps = [config.translation_step] * 3 + [config.rotation_step] * 3 + [config.joint_step * r for r in reach]
+        moves = np.where(find_fingers(hand).idle, 0.0, config.joint_step)
+        steps = [config.translation_step] * 3 + [config.rotation_step] * 3 + list(moves * reach)
         self._steps = moving.tensor(np.array(steps))[:, None]
         self._reach = moving.tensor(np.array(reach))[:, None]
 

@@ -32,6 +32,7 @@ class Fingers(NamedTuple):
         flexion: array (D,), +1 or -1: the direction in which a joint closes its finger; 0: it only places the finger.
         opened: array (D,), a flexing joint's limit away from the palm's inside; the resting posture of other joints.
         opposing: The finger that works against the others: a thumb, or either finger of a gripper.
+        idle: array (D,) bool, joints that move no fingertip, as those of a wrist behind the palm: they rest.
     """
 
     tips: NDArray[np.int64]
@@ -39,6 +40,7 @@ class Fingers(NamedTuple):
     flexion: NDArray[np.float64]
     opened: NDArray[np.float64]
     opposing: int
+    idle: NDArray[np.bool_]
 
 
 class Grips(NamedTuple):
@@ -96,7 +98,8 @@ def find_fingers(hand: HandModel) -> Fingers:
     directions = np.array(inner)
     against = (directions @ directions.T).sum(axis=1)
     opened = np.where(flexion > 0.0, hand.lower, np.where(flexion < 0.0, hand.upper, hand.home))
-    return Fingers(np.array(tips), of_link, flexion, opened, int(against.argmin()))
+    idle = np.logical_not(arrays.carries[tips].any(axis=0))
+    return Fingers(np.array(tips), of_link, flexion, opened, int(against.argmin()), idle)
 
 
 @cache
@@ -155,6 +158,7 @@ def _random_postures(hand: HandModel, fingers: Fingers, rng: np.random.Generator
         if finger != fingers.opposing:
             spread = rng.normal(0.0, _SPREAD, (_DRAWS, int(places.sum()))) * 0.5 * (upper - lower)[places]
             postures[:, places] = np.asarray(hand.home)[places] + spread
+    postures[:, fingers.idle] = np.asarray(hand.home)[fingers.idle]
     return np.clip(postures, lower, upper)
 
 

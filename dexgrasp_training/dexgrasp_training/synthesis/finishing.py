@@ -98,8 +98,9 @@ class Finishing:
             members[row] = own[np.arange(_PATCH) % len(own)]
         self._members = moving.tensor(members)
         joints = len(moving.hand.joint_names)
-        self._units = moving.tensor(np.repeat(_UNITS, [3, 3, joints]))
         fingers = find_fingers(moving.hand)
+        self._units = moving.tensor(np.repeat(_UNITS, [3, 3, joints]))
+        self._units[6:] *= moving.tensor(np.where(fingers.idle, 0.0, 1.0))
         self._fingers = [
             (torch.nonzero(moving.carries[tip])[:, 0], finger == fingers.opposing)
             for finger, tip in enumerate(fingers.tips.tolist())

@@ -180,7 +180,7 @@ def around_hull(
     facing = middle - (middle @ hand.approach_axis) * hand.approach_axis
     back = rng.uniform(0.0, config.distance, (count, 1)) + _palm_depth(hand)
     object_T_palm[:, :3, 3] = point - back * inward - object_T_palm[:, :3, :3] @ facing
-    q = truncnorm.rvs(-2.0, 2.0, size=(count, joints), random_state=rng)
+    q = truncnorm.rvs(-2.0, 2.0, size=(count, joints), random_state=rng) * ~find_fingers(hand).idle
     return object_T_palm, (hand.home + config.spread * (hand.upper - hand.lower) * q).clip(hand.lower, hand.upper)
 
 
