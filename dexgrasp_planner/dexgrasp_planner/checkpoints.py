@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from dexgrasp_common.report import write_whole
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from dexgrasp_description import HandModel
 from dexgrasp_planner.errors import PlannerError
@@ -21,6 +23,7 @@ from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from dexgrasp_planner.success import SuccessModel
 
 FORMAT = 1
+SCENE = "scene"  # the kind of network that a checkpoint holds where it says nothing about that
 _WEIGHTS, _SUCCESS, _CONFIG = "model.safetensors", "success.safetensors", "config.json"
 
 
@@ -28,27 +31,44 @@ class CheckpointError(PlannerError):
     """A checkpoint is missing, damaged, or made for something else."""
 
 
+ConfigT = TypeVar("ConfigT")
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
 @dataclass(frozen=True)
-class Checkpoint:
-    """A trained network and where it comes from.
+class StoredNetwork(Generic[ConfigT, NetworkT]):
+    """A trained network of some kind and where it comes from.
 
     Attributes:
         hand: Name of the hand.
         joint_names: Of its joints, in the order of the network's outputs.
         network: Its configuration.
-        weights: State dict of `GraspNetwork`.
+        weights: Its state dict.
         about: What data it saw and what it scored, as the report has it.
         success: State dict of a `SuccessModel`; empty: it cannot tell the chance of a lift.
         success_features: What that model looks at.
     """
 
+    KIND: ClassVar[str]
+    TRAINED_BY: ClassVar[str]  # the command
+    KNOWN_FEATURES: ClassVar[tuple[str, ...]]  # that a success model may look at
+
     hand: str
     joint_names: tuple[str, ...]
-    network: NetworkConfig
+    network: ConfigT
     weights: dict[str, torch.Tensor]
     about: dict[str, Any] = field(default_factory=dict)
     success: dict[str, torch.Tensor] = field(default_factory=dict)
     success_features: tuple[str, ...] = ()
+
+    @staticmethod
+    def _config(entries: dict[str, Any]) -> ConfigT:
+        """The configuration from its entries, as `asdict` gives them.
+
+        Raises:
+            KeyError, TypeError: There are others, or of another kind.
+        """
+        raise NotImplementedError
 
     def save(self, folder: Path, *, half: bool = False) -> None:
         """Write both files, the weights first: a folder with a `config.json` is whole.
@@ -64,30 +84,37 @@ class Checkpoint:
             _write_success(folder, self.success)
         config = {
             "format": FORMAT,
+            "kind": self.KIND,
             "hand": self.hand,
             "joint_names": list(self.joint_names),
-            "network": asdict(self.network),
+            "network": asdict(self.network),  # type: ignore[call-overload]
             "success_features": list(self.success_features),
             "about": self.about,
         }
         _write_config(folder, config)
 
-    @staticmethod
-    def load(folder: Path) -> Checkpoint:
+    @classmethod
+    def load(cls, folder: Path) -> Self:
         """Read a folder; only numbers are read, no code. Weights that are stored in 16 bits are given in 32.
 
         Raises:
-            CheckpointError: It is missing, cut short, damaged, or of a newer version.
+            CheckpointError: It is missing, cut short, damaged, of another kind or of a newer version.
         """
         config = _read_config(folder)
+        kind = config.get("kind", SCENE)
+        if kind != cls.KIND:
+            raise CheckpointError(
+                f"{folder} holds a network of the kind {kind!r}; wanted is one of the kind {cls.KIND!r}, see "
+                f"{cls.TRAINED_BY}."
+            )
         stored = _read_tensors(folder / _WEIGHTS)
         success_features = tuple(config.get("success_features", ()))
         success = _read_tensors(folder / _SUCCESS) if success_features else {}
         try:
-            return Checkpoint(
+            return cls(
                 str(config["hand"]),
                 tuple(config["joint_names"]),
-                network_config(config["network"]),
+                cls._config(config["network"]),
                 {name: value.float() if value.dtype == torch.float16 else value for name, value in stored.items()},
                 dict(config.get("about", {})),
                 success,
@@ -98,12 +125,8 @@ class Checkpoint:
                 f"{folder / _CONFIG} does not describe a network ({error!r}); get the checkpoint again."
             ) from error
 
-    def make(self, hand: HandModel, sparse: str = "") -> GraspNetwork:
-        """The network with these weights, in evaluation mode.
-
-        Args:
-            hand: The hand that it is to grasp with.
-            sparse: Name in `SPARSE_CONVOLUTIONS`; empty: the default.
+    def _filled(self, hand: HandModel, network: Callable[[], NetworkT]) -> NetworkT:
+        """A network with these weights, in evaluation mode.
 
         Raises:
             CheckpointError: It was made for another hand, or weights are missing, superfluous or of another shape.
@@ -111,14 +134,14 @@ class Checkpoint:
         if (self.hand, self.joint_names) != (hand.name, tuple(hand.joint_names)):
             raise CheckpointError(
                 f"This checkpoint was trained for {self.hand} ({len(self.joint_names)} joints), not for {hand.name}. "
-                "Choose that hand, or train one for yours: dexgrasp-train fit."
+                f"Choose that hand, or train one for yours: {self.TRAINED_BY}."
             )
-        network = GraspNetwork(len(self.joint_names), self.network, sparse)
+        made = network()
         try:
-            network.load_state_dict(self.weights)
+            made.load_state_dict(self.weights)
         except RuntimeError as error:
             raise CheckpointError(f"The weights do not fit the network that {_CONFIG} describes: {error}") from error
-        return network.eval()
+        return made.eval()
 
     def success_model(self) -> SuccessModel | None:
         """What tells the chance of a lift; None: the checkpoint has no such thing.
@@ -128,7 +151,7 @@ class Checkpoint:
         """
         if not self.success_features:
             return None
-        unknown = set(self.success_features) - set(FEATURES)
+        unknown = set(self.success_features) - set(self.KNOWN_FEATURES)
         if unknown:
             raise CheckpointError(
                 f"The success model looks at {', '.join(sorted(unknown))}, which this version does not know; "
@@ -140,6 +163,30 @@ class Checkpoint:
         except (KeyError, RuntimeError) as error:
             raise CheckpointError(f"The weights in {_SUCCESS} do not fit ({error}); get it again.") from error
         return model.eval()
+
+
+class Checkpoint(StoredNetwork[NetworkConfig, GraspNetwork]):
+    """A network that proposes grasps in clutter."""
+
+    KIND = SCENE
+    TRAINED_BY = "dexgrasp-train fit"
+    KNOWN_FEATURES = FEATURES
+
+    @staticmethod
+    def _config(entries: dict[str, Any]) -> NetworkConfig:
+        return network_config(entries)
+
+    def make(self, hand: HandModel, sparse: str = "") -> GraspNetwork:
+        """The network with these weights, in evaluation mode.
+
+        Args:
+            hand: The hand that it is to grasp with.
+            sparse: Name in `SPARSE_CONVOLUTIONS`; empty: the default.
+
+        Raises:
+            CheckpointError: It was made for another hand, or weights are missing, superfluous or of another shape.
+        """
+        return self._filled(hand, lambda: GraspNetwork(len(self.joint_names), self.network, sparse))
 
 
 def add_success(folder: Path, model: SuccessModel, about: dict[str, Any]) -> None:

@@ -197,6 +197,10 @@ GRASP_GENERATORS = Registry(
             "dexgrasp_planner.learned:with_checkpoint",
             summary="seeds by predicted graspness, grasps by diffusion, refined, ranked by the chance of a lift",
         ),
+        "object_diffusion": Backend(
+            "dexgrasp_planner.object_level.object_generator:with_checkpoint",
+            summary="grasps of one object after the other by diffusion that physics guides (DexGrasp Anything)",
+        ),
     },
     default="diffusion",
 )

@@ -1,0 +1,1 @@
+"""Grasps of one whole object by diffusion with physics in training and in sampling (DexGrasp Anything)."""
