@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -82,6 +83,27 @@ def remember(folder: Path, content: Mapping[str, Any]) -> None:
             f"{folder} holds results of another {' and another '.join(changed)}. Ask for the same again, or delete "
             "that folder to begin anew."
         )
+
+
+def digest_of(folder: Path) -> str:
+    """Sixteen hexadecimal digits that stand for the content of a folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
+
+    Raises:
+        DatasetError: The file is missing or damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} is damaged ({error}); delete it and run the same command again.") from error
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -29,6 +29,7 @@ _OUTCOMES = {
     HoldOutcome.TURNED: "#F0E442",
 }
 _KINDS = dict(zip(KINDS, _OKABE_ITO, strict=False))
+_OTHERS = ("#666666", *_OKABE_ITO)  # parts that are no kinds, in turn
 _TEXT, _GRID = "#333333", "#dddddd"
 _FINER = 20  # lines drawn for each edge of a cell
 _ROW = 0.19  # height of an object's row [in]
@@ -265,7 +266,7 @@ def draw_shares(axes: Axes, groups: Mapping[str, Mapping[str, tuple[float, float
         rows = [row for row, group in enumerate(groups.values()) if part in group]
         share, low, high = 100.0 * np.array([group[part] for group in groups.values() if part in group]).T
         place = np.array(rows) + (number - (len(parts) - 1) / 2) * width
-        colour = _KINDS.get(part, "#666666")  # type: ignore[call-overload]
+        colour = _KINDS.get(part, _OTHERS[number % len(_OTHERS)])  # type: ignore[call-overload]
         error = np.maximum([share - low, high - share], 0.0)
         axes.bar(place, share, 0.9 * width, yerr=error, color=colour, ecolor=_TEXT, capsize=2, label=plain(part))
     axes.set_xticks(range(len(groups)), [plain(name) for name in groups], fontsize=9)

@@ -1,0 +1,107 @@
+"""`dexgrasp-train evaluate-objects`: rows of every object, spread over processes; then tables, report and page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dexgrasp_common.report import machine, versions, write_report
+from dexgrasp_sim.tester import GRASP_TESTERS
+from rich.console import Console
+
+from dexgrasp_training.dataset import Dataset
+from dexgrasp_training.errors import DatasetError, SettingsError
+from dexgrasp_training.evaluation_objects.contestants import ObjectContestant, about
+from dexgrasp_training.evaluation_objects.summary import summarise, tables
+from dexgrasp_training.evaluation_objects.trial import PROTOCOLS, ObjectEvaluationConfig, try_object
+from dexgrasp_training.storage import read_json, remember
+from dexgrasp_training.work import Task, Workers, spread
+
+
+@dataclass(frozen=True)
+class ObjectEvaluation:
+    """What is asked for.
+
+    Attributes:
+        competing: Who.
+        report: JSON file to write. Rows of finished objects are kept in a folder beside it: a run that was killed goes
+            on, and one with more objects adds to them.
+        objects: At most so many.
+        page: HTML file to write; None: none.
+        pictures: Objects whose grasps are drawn on it.
+        config: How each object is tested.
+        workers: Who does the work.
+    """
+
+    competing: tuple[ObjectContestant, ...]
+    report: Path
+    objects: int = 1000
+    page: Path | None = None
+    pictures: int = 12
+    config: ObjectEvaluationConfig = field(default_factory=ObjectEvaluationConfig)
+    workers: Workers = field(default_factory=Workers)
+
+
+def evaluate_objects(dataset: Dataset, wanted: ObjectEvaluation, console: Console) -> dict[str, Any]:
+    """Test all contestants on the dataset's held-out objects; returns the content of the report.
+
+    Raises:
+        DatasetError: There are no held-out objects, a file is damaged, or one cannot be written.
+        SettingsError: There is no such protocol, or the rows beside the report are of other settings.
+        TrainingError: The workers cannot be started, one died, or no object could be tested.
+    """
+    from dexgrasp_training.evaluation_objects.page import write_page  # draws, which not every machine can
+
+    config = wanted.config
+    GRASP_TESTERS.load(config.tester)
+    unknown = sorted(set(config.protocols) - set(PROTOCOLS))
+    if unknown or not config.protocols:
+        raise SettingsError(f"There is no protocol {', '.join(unknown)}. Protocols: {', '.join(PROTOCOLS)}.")
+    names = dataset.objects("test")[: wanted.objects]
+    if not names:
+        raise DatasetError(
+            f"{dataset.root} has no held-out objects; make some: dexgrasp-train objects {dataset.root} "
+            "--set objects.test_share=0.2"
+        )
+    report = wanted.report.expanduser()
+    folder = report.with_name(f"{report.stem}.rows")
+    remember(
+        folder,
+        {
+            "dataset": str(dataset.root),
+            "config": asdict(config),
+            "contestants": [asdict(replace(one, checkpoint="")) for one in wanted.competing],  # its digest says which
+        },
+    )
+    paths = {name: folder / f"{name}.json" for name in names}
+    tasks = [
+        Task(name, try_object, (str(dataset.root), name, wanted.competing, config, str(path)))
+        for name, path in paths.items()
+        if not path.is_file()
+    ]
+    if len(tasks) < len(names):
+        console.print(f"{len(names) - len(tasks)} of {len(names)} objects are known from before.")
+    outcomes = spread(tasks, wanted.workers, "objects", console) if tasks else []
+    objects = [read_json(path) for path in paths.values() if path.is_file()]
+    failures = {outcome.task: outcome.error for outcome in outcomes if outcome.error}
+    if not objects:
+        raise DatasetError(f"None of the {len(names)} objects could be tested: {next(iter(failures.values()))}")
+    content: dict[str, Any] = {
+        "dataset": dataset.root.name,
+        "settings": asdict(config),
+        "objects": len(objects),
+        "contestants": summarise(objects),
+        "checkpoints": about(wanted.competing),
+        "failures": failures,
+        "machine": machine(),
+        "versions": versions(),
+        "object_rows": objects,
+    }
+    write_report(report, content)
+    title = f"{config.hand}, up to {config.grasps} grasps on each of {len(objects)} held-out objects"
+    for table in tables(content["contestants"], title):
+        console.print(table)
+    if wanted.page is not None:
+        write_page(wanted.page, content, dataset, wanted.pictures, console)
+    return content
