@@ -80,18 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
     measure.add_argument("--report", type=Path, help="JSON file to write")
     measure.set_defaults(run=_bench)
-    fit = commands.add_parser("fit", help="train the generator on a dataset's views; goes on where it was stopped")
-    fit.add_argument("dataset", type=Path)
-    fit.add_argument(
-        "folder", type=Path, metavar="run", help="folder of the run: state, log, and the checkpoint at the end"
-    )
-    fit.add_argument("--settings", default="small", help="training preset (small, paper) or YAML file")
-    fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in network.backbone=paper")
-    fit.add_argument(
-        "--from", dest="start", type=Path, metavar="DIR", help="checkpoint whose weights a new run begins with"
-    )
-    fit.add_argument("--device", choices=("cpu", "cuda"), default="", help="by default the best there is")
-    fit.set_defaults(run=_fit)
+    _add_fit(commands)
     _add_score(commands)
     _add_evaluate(commands)
     _add_evaluate_objects(commands)
@@ -103,6 +92,32 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("dataset", type=Path)
     show.set_defaults(run=_show)
     return parser
+
+
+def _add_fit(commands: Any) -> None:
+    """`fit` and `fit-objects`."""
+    about = "train the generator for clutter on a dataset's views; goes on where it was stopped"
+    views = commands.add_parser("fit", help=about)
+    about = "train the generator for single objects on a dataset's grasps; goes on where it was stopped"
+    objects = commands.add_parser("fit-objects", help=about)
+    for command, work, example in (
+        (views, _fit, "network.backbone=paper"),
+        (objects, _fit_objects, "network.layout=object_rotated_27d"),
+    ):
+        command.add_argument("dataset", type=Path)
+        command.add_argument(
+            "folder", type=Path, metavar="run", help="folder of the run: state, log, and the checkpoint at the end"
+        )
+        command.add_argument("--settings", default="small", help="training preset (small, paper) or YAML file")
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"as in {example}")
+        command.add_argument(
+            "--from", dest="start", type=Path, metavar="DIR", help="checkpoint whose weights a new run begins with"
+        )
+        command.add_argument("--device", choices=("cpu", "cuda"), default="", help="by default the best there is")
+        command.set_defaults(run=work)
+    objects.add_argument(
+        "--physics", metavar="PRESET", help="what is minimised beside the diffusion loss: none, paper, tuned, ..."
+    )
 
 
 def _add_score(commands: Any) -> None:
@@ -193,8 +208,10 @@ def _add_exchange(commands: Any) -> None:
         "dexgraspnet2", help="the release of DexGraspNet 2.0: its folder with scenes/ and the rest"
     )
     anything = formats.add_parser("dexgrasp_anything", help="a grasp file of DexGrasp Anything (.pt)")
+    bench = formats.add_parser("dexgraspbench", help="a folder with .npy files of DexGraspBench, BODex or Dexonomy")
     for command, work in (
         (meshes, _import_meshes),
+        (bench, _import_dexgraspbench),
         (objects, _import_objects),
         (nets, _import_dexgraspnet2),
         (anything, _import_anything),
@@ -214,7 +231,9 @@ def _add_exchange(commands: Any) -> None:
     checkpoint.set_defaults(run=_export_checkpoint)
     nets = formats.add_parser("dexgraspnet2", help="scenes, grasps and graspness as DexGraspNet 2.0 has them")
     anything = formats.add_parser("dexgrasp_anything", help="one grasp file and one file of clouds")
-    for command, work in ((nets, _export_dexgraspnet2), (anything, _export_anything)):
+    bench = formats.add_parser("dexgraspbench", help="a .npy file of each grasp, and folders of the objects")
+    exports = (nets, _export_dexgraspnet2), (anything, _export_anything), (bench, _export_dexgraspbench)
+    for command, work in exports:
         _add_stage_arguments(command)
         command.add_argument("target", type=Path, help="folder to write to")
         command.set_defaults(run=work)
@@ -305,6 +324,15 @@ def _import_anything(options: argparse.Namespace, console: Console) -> None:
     _show(options, console)
 
 
+def _import_dexgraspbench(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.formats.dexgraspbench import import_dexgraspbench
+
+    with _at_work(options, console, create=True) as run:
+        hand = load_hand(run.settings.grasps.hand)
+        console.print(import_dexgraspbench(options.source, run.dataset, hand, run_elsewhere(run, "import")))
+    _show(options, console)
+
+
 def _export_dexgraspnet2(options: argparse.Namespace, console: Console) -> None:
     from dexgrasp_training.formats.dexgraspnet2.exporting import export_dexgraspnet2
 
@@ -318,6 +346,13 @@ def _export_anything(options: argparse.Namespace, console: Console) -> None:
 
     with _at_work(options, console) as run:
         console.print(export_dexgrasp_anything(run.dataset, options.target, load_hand(run.settings.grasps.hand)))
+
+
+def _export_dexgraspbench(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.formats.dexgraspbench import export_dexgraspbench
+
+    with _at_work(options, console) as run:
+        console.print(export_dexgraspbench(run.dataset, options.target, load_hand(run.settings.grasps.hand)))
 
 
 def _report(options: argparse.Namespace, console: Console) -> None:
@@ -335,6 +370,16 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
 
     settings = load_fit_settings(options.settings, options.set)
     checkpoint = fit(Dataset.open(options.dataset), options.folder, settings, options.device, options.start, console)
+    console.print(f"The checkpoint is {checkpoint}")
+
+
+def _fit_objects(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.fit.object_command import fit_objects, load_object_fit_settings
+
+    changes = [*options.set, *([f"physics.preset={options.physics}"] if options.physics else [])]
+    settings = load_object_fit_settings(options.settings, changes)
+    dataset = Dataset.open(options.dataset)
+    checkpoint = fit_objects(dataset, options.folder, settings, options.device, options.start, console)
     console.print(f"The checkpoint is {checkpoint}")
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from dexgrasp_planner.network.grasp_network import NetworkConfig
 from dexgrasp_training.dataset import Dataset
-from dexgrasp_training.fit.fitting import Fit, FitConfig
+from dexgrasp_training.fit.fitting import Fit
 from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.fit.samples import SampleConfig, ViewSamples
+from dexgrasp_training.fit.view_lesson import ViewFitConfig, ViewLesson
 from dexgrasp_training.settings import SceneSettings, Settings, ViewSettings
 from dexgrasp_training.stages import labels, scenes, views
 from torch import distributed, nn
@@ -53,18 +54,13 @@ def fit(
     processes: Processes | None = None,
     **changes: object,
 ) -> Fit:
-    config = {"iterations": 4, "batch": 2, "workers": 0, "validate_every": 2, "validated": 1, "save_every": 1}
-    return Fit(
-        folder,
-        load_hand(HAND),
-        train or samples(dataset),
-        ViewSamples(dataset, HAND, "test", 6, SMALL),
-        network or NetworkConfig(backbone="small"),
-        FitConfig(**config | changes),  # type: ignore[arg-type]
-        CPU,
-        start,  # type: ignore[arg-type]
-        processes,
+    wanted = {"iterations": 4, "batch": 2, "workers": 0, "validate_every": 2, "validated": 1, "save_every": 1}
+    config = ViewFitConfig(**wanted | changes)  # type: ignore[arg-type]
+    test = ViewSamples(dataset, HAND, "test", 6, SMALL)
+    lesson = ViewLesson(
+        load_hand(HAND), train or samples(dataset), test, network or NetworkConfig(backbone="small"), config
     )
+    return Fit(folder, lesson, config, CPU, start, processes)  # type: ignore[arg-type]
 
 
 def fit_with_still_norms(rank: int, count: int, port: int, root: Path, folder: Path) -> None:

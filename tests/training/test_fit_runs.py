@@ -16,8 +16,8 @@ from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from dexgrasp_training.cli import main
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
-from dexgrasp_training.fit import fitting
 from dexgrasp_training.fit import log as log_module
+from dexgrasp_training.fit import view_lesson
 from dexgrasp_training.fit.command import FIT_PRESETS, FitSettings, load_fit_settings
 from dexgrasp_training.fit.fitting import STATE
 from dexgrasp_training.fit.log import LOG
@@ -213,7 +213,7 @@ def test_a_validation_lifts_in_held_out_scenes(
     shares = []
     for name, generator in (("learned", None), ("heuristic", HeuristicGenerator)):
         if generator:
-            monkeypatch.setattr(fitting, "LearnedGenerator", lambda hand, network, made=generator: made(hand))
+            monkeypatch.setattr(view_lesson, "LearnedGenerator", lambda hand, network, made=generator: made(hand))
         fit(dataset, tmp_path / name, iterations=1, lifted=2).run(ignore)
         entries = [json.loads(line) for line in (tmp_path / name / LOG).read_text().splitlines()]
         shares.append([entry["validation"]["lift"] for entry in entries if "validation" in entry])

@@ -19,9 +19,11 @@ from dexgrasp_description import load_hand
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import SettingsError
 from dexgrasp_training.fit.fitting import Fit, FitConfig
+from dexgrasp_training.fit.lesson import Lesson
 from dexgrasp_training.fit.log import NO_CURVES
 from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.fit.samples import SampleConfig, ViewSamples
+from dexgrasp_training.fit.view_lesson import ViewFitConfig, ViewLesson
 from dexgrasp_training.settings import PRESETS, build, read_preset, with_changes
 
 FIT_PRESETS = PRESETS / "fit"
@@ -34,7 +36,7 @@ class FitSettings:
     hand: str = "leap_right"
     network: NetworkConfig = NetworkConfig()
     samples: SampleConfig = SampleConfig()
-    fit: FitConfig = FitConfig()
+    fit: ViewFitConfig = ViewFitConfig()
 
 
 def load_fit_settings(name: str | Path, changes: Sequence[str] = ()) -> FitSettings:
@@ -66,24 +68,31 @@ def fit(
         DatasetError: There is nothing to learn from, or the run's state is damaged.
         CheckpointError: The checkpoint to begin with cannot be read, or is for another hand.
     """
-    chosen = _device(device)
-    processes = Processes.join(chosen)
-    seed = settings.fit.seed
-    with console.status("Reading grasps and scenes") if processes.writes else nullcontext():
-        train = ViewSamples(dataset, settings.hand, "train", seed, settings.samples)
-        test = ViewSamples(dataset, settings.hand, "test", seed, settings.samples)
     first = Checkpoint.load(start) if start else None
-    hand = load_hand(settings.hand)
-    run = Fit(folder, hand, train, test, settings.network, settings.fit, chosen, first, processes)
+    chosen, config = chosen_device(device), settings.fit
+    processes = Processes.join(chosen)
+    with console.status("Reading grasps and scenes") if processes.writes else nullcontext():
+        train, test = (
+            ViewSamples(dataset, settings.hand, split, config.seed, settings.samples) for split in ("train", "test")
+        )
+    lesson = ViewLesson(load_hand(settings.hand), train, test, settings.network, config)
+    return teach(Fit(folder, lesson, config, chosen, first, processes), folder, lesson, config, console)
+
+
+def teach(run: Fit, folder: Path, lesson: Lesson, config: FitConfig, console: Console) -> Path:
+    """Train to the end and show how far it is; returns the folder of the checkpoint."""
     if run.log is None:
         run.run(lambda iteration, entry: None)
         return folder / "checkpoint"
-    console.print(f"{len(train)} views to learn from, {len(test)} to validate on; from iteration {run.iteration}")
+    for title, samples in (("to learn from", lesson.train), ("to validate on", lesson.test)):
+        console.print(f"{title}: " + ", ".join(f"{count} {name}" for name, count in samples.facts().items()))
+    if run.iteration:
+        console.print(f"from iteration {run.iteration} on")
     if not run.log.has_curves:
         console.print(NO_CURVES)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task("", total=settings.fit.iterations, completed=run.iteration)
+        task = bar.add_task("", total=config.iterations, completed=run.iteration)
 
         def progress(iteration: int, entry: dict[str, Any]) -> None:
             assert run.log is not None
@@ -99,7 +108,12 @@ def fit(
     return folder / "checkpoint"
 
 
-def _device(name: str) -> torch.device:
+def chosen_device(name: str) -> torch.device:
+    """`cpu`, `cuda`, or the best there is for an empty name.
+
+    Raises:
+        SettingsError: There is no CUDA device.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise SettingsError("There is no CUDA device here; leave --device out, or say --device cpu.")
     if name != "cpu" and torch.cuda.is_available():

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from dexgrasp_planner.checkpoints import Checkpoint, network_config
+from dexgrasp_planner.checkpoints import SCENE, Checkpoint, StoredNetwork, network_config
+from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
+from dexgrasp_planner.object_level.object_network import stored_config
 
 from dexgrasp_training.errors import DatasetError
 from dexgrasp_training.fit.fitting import load_state
 
+_KINDS: dict[str, Any] = {
+    Checkpoint.KIND: (Checkpoint, network_config),
+    ObjectCheckpoint.KIND: (ObjectCheckpoint, stored_config),
+}
 
-def export_run(run: Path, target: Path) -> Checkpoint:
+
+def export_run(run: Path, target: Path) -> StoredNetwork[Any, Any]:
     """Write the averaged weights that a run last saved, whether it has ended or not.
 
     Args:
@@ -23,10 +31,11 @@ def export_run(run: Path, target: Path) -> Checkpoint:
     """
     state = load_state(run, torch.device("cpu"))
     try:
-        checkpoint = Checkpoint(
+        stored, config = _KINDS[state.get("kind", SCENE)]
+        checkpoint: StoredNetwork[Any, Any] = stored(
             state["hand"],
             tuple(state["joint_names"]),
-            network_config(state["fixed"]["network"]),
+            config(state["fixed"]["network"]),
             state["average"],
             state["about"],
         )

@@ -10,25 +10,20 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from dexgrasp_common.parameters import param
 from dexgrasp_common.report import machine, versions, write_whole
-from dexgrasp_planner.checkpoints import Checkpoint
-from dexgrasp_planner.learned import LearnedGenerator
-from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
+from dexgrasp_planner.checkpoints import StoredNetwork
 from torch.utils.data import DataLoader
 
-from dexgrasp_description import HandModel
 from dexgrasp_training.errors import DatasetError, SettingsError
-from dexgrasp_training.evaluation.trial import lift_success
+from dexgrasp_training.fit.lesson import Lesson
 from dexgrasp_training.fit.log import Log
-from dexgrasp_training.fit.losses import collate, losses
 from dexgrasp_training.fit.processes import Processes
-from dexgrasp_training.fit.samples import ViewSample, ViewSamples
 from dexgrasp_training.settings import seed_of
 
 STATE = "state.pt"
@@ -36,11 +31,10 @@ STATE = "state.pt"
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How a network is trained. The defaults are the authors' but for the averaged weights, which they do not have."""
+    """How a network is trained, whatever it is. The defaults are DexGraspNet 2.0's but for the averaged weights."""
 
     iterations: int = param(50_000, "steps of the optimiser", range=(1, 10_000_000))
-    batch: int = param(8, "views in a step, of all processes together", range=(1, 1024))
-    repeats: int = param(1, "times that a grasp is noised and shown to the head in a step", range=(1, 1024))
+    batch: int = param(8, "samples in a step, of all processes together", range=(1, 1024))
     rate: float = param(1e-3, "learning rate at the start", range=(0.0, 1.0))
     last_rate: float = param(1e-7, "learning rate at the end; between them half a cosine", range=(0.0, 1.0))
     decay: float = param(0.0, "weight decay of AdamW", range=(0.0, 1.0))
@@ -49,10 +43,8 @@ class FitConfig:
     precision: Literal["fp32", "bf16"] = param("fp32", "`bf16`: products and features in 16 bits, on CPU and GPU")
     save_every: int = param(500, "iterations between saved states", range=(1, 1_000_000))
     validate_every: int = param(1000, "iterations between validations", range=(1, 1_000_000))
-    validated: int = param(16, "views of a validation", range=(1, 4096))
-    lifted: int = param(0, "held-out scenes in which a validation lifts the best grasp, too", range=(0, 4096))
-    frozen: bool = param(False, "train a head on the backbone and scores of the checkpoint to begin with, as they are")
-    workers: int = param(2, "processes that load views, for each that trains; 0: none", range=(0, 256))
+    validated: int = param(16, "samples of a validation", range=(1, 4096))
+    workers: int = param(2, "processes that load samples, for each that trains; 0: none", range=(0, 256))
     seed: int = param(0, "of everything random")
 
 
@@ -61,12 +53,10 @@ class Fit:
 
     Args:
         folder: Where state, log and checkpoint go; a run that is there already goes on.
-        hand: Whose grasps.
-        train, test: Samples to learn from, and to validate on.
-        network: What is trained.
+        lesson: What is trained, and on what.
         config: How.
         device: Where.
-        start: Whose weights a new run begins with; None: random ones. A head of another kind begins with random ones.
+        start: Checkpoint whose weights a new run begins with; None: random ones.
         processes: Among which batches are shared; None: this one alone.
 
     Raises:
@@ -79,40 +69,28 @@ class Fit:
     def __init__(
         self,
         folder: Path,
-        hand: HandModel,
-        train: ViewSamples,
-        test: ViewSamples,
-        network: NetworkConfig,
+        lesson: Lesson,
         config: FitConfig,
         device: torch.device,
-        start: Checkpoint | None = None,
+        start: StoredNetwork[Any, Any] | None = None,
         processes: Processes | None = None,
     ) -> None:
-        self._folder, self._hand, self._config, self._device = folder, hand, config, device
-        self._train, self._test = train, test
+        self._folder, self._lesson, self._config, self._device = folder, lesson, config, device
         self._processes = processes or Processes()
         self._processes.part(range(config.batch))
         torch.manual_seed(seed_of(config.seed, "weights"))
-        self.network = GraspNetwork(len(hand.joint_names), network).to(device)
-        self._start: dict[str, Any] | None = None
-        if start is not None:
-            self._begin_with(start)
-        elif config.frozen and not (folder / STATE).is_file():
-            raise SettingsError("A frozen backbone must come from somewhere; say which checkpoint: --from DIR.")
-        if config.frozen:
-            for parameter in self.network.parameters():
-                parameter.requires_grad_(False)
-            self.network.head.requires_grad_(True)  # type: ignore[attr-defined]
+        self.network = lesson.make(start, begun=(folder / STATE).is_file()).to(device)
+        self._start = None if start is None else {name: start.about.get(name) for name in ("iterations", "start")}
         self.average = copy.deepcopy(self.network).eval()
         learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self._optimiser = torch.optim.AdamW(learning, lr=config.rate, weight_decay=config.decay, fused=True)
         self.iteration, self._seconds = 0, 0.0
-        self._fixed = {"network": asdict(network), "samples": asdict(train.config), "fit": asdict(config)}
+        self._fixed = {**lesson.settings, "fit": asdict(config)}
         self._made_with = {"machine": machine(), "versions": versions()}
         self._resume()
         self.log = Log(folder, self.iteration) if self._processes.writes else None
 
-    def run(self, progress: Callable[[int, dict[str, Any]], None]) -> Checkpoint:
+    def run(self, progress: Callable[[int, dict[str, Any]], None]) -> StoredNetwork[Any, Any]:
         """Train to the end; what was reached is saved on the way, and when it is interrupted.
 
         Args:
@@ -139,29 +117,25 @@ class Fit:
         self._processes.wait()
         return checkpoint
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> StoredNetwork[Any, Any]:
         """The averaged weights as they stand."""
-        names = tuple(self._hand.joint_names)
-        return Checkpoint(self._hand.name, names, self.network.config, self.average.state_dict(), self._about())
+        return self._lesson.checkpoint(self.average.state_dict(), self._about())
 
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
-        """Mean losses of the averaged weights on the same views of the other split, whenever it is called.
+        """Mean losses of the averaged weights on the same samples of the other split, whenever it is called.
 
-        Where scenes are to be lifted in: the share of them in which the best grasp of one view lifts, as `lift`.
+        What the lesson tells by trial stands beside them.
         """
         sums: dict[str, float] = {}
         for number in range(self._config.validated):
-            batch = collate([self._test[number]], self.network.config.voxel_size, self._device)
             generator = torch.Generator().manual_seed(seed_of(self._config.seed, "validation", number))
             with self._precision():
-                terms = losses(self.average, batch, [generator])
+                terms = self._lesson.losses(self.average, [self._lesson.test[number]], [generator], self._device)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value) / self._config.validated
-        if self._config.lifted:
-            learned = LearnedGenerator(self._hand, copy.deepcopy(self.average).cpu())
-            sums["lift"] = lift_success(learned, self._test.dataset, self._hand, self._config.lifted, 1, 0)
-        return {"iteration": self.iteration, "validation": sums}
+        trial = self._lesson.trial(copy.deepcopy(self.average).cpu())
+        return {"iteration": self.iteration, "validation": sums | trial}
 
     def _validate_when_due(self) -> None:
         due = self.iteration % self._config.validate_every == 0 or self.iteration == self._config.iterations
@@ -170,10 +144,10 @@ class Fit:
         if self.log.validation is None or self.log.validation["iteration"] < self.iteration:
             self.log.write(self.validate())
 
-    def _batches(self) -> Iterator[tuple[list[ViewSample], float]]:
+    def _batches(self) -> Iterator[tuple[list[Any], float]]:
         """This process's parts of the batches from where the run stands, and the seconds that each was waited for."""
-        loader: DataLoader[ViewSample] = DataLoader(
-            self._train,  # type: ignore[arg-type]
+        loader: DataLoader[Any] = DataLoader(
+            self._lesson.train,  # type: ignore[arg-type]
             batch_sampler=[list(self._numbers(i)) for i in range(self.iteration, self._config.iterations)],
             num_workers=self._config.workers,
             collate_fn=list,
@@ -190,19 +164,16 @@ class Fit:
     def _precision(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16")
 
-    def _step(self, samples: list[ViewSample]) -> dict[str, Any]:
+    def _step(self, samples: list[Any]) -> dict[str, Any]:
         config, start = self._config, time.perf_counter()
         rate = _rate(config, self.iteration)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        batch = collate(samples, self.network.config.voxel_size, self._device)
         seeds = [seed_of(config.seed, "noise", number) for number in self._numbers(self.iteration)]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.network.train()
-        if config.frozen:
-            self.network.backbone.eval()  # its batch norms, too, stay as they are
+        self._lesson.set_training(self.network)
         with self._precision():
-            terms = losses(self.network, batch, generators, config.repeats, self._processes)
+            terms = self._lesson.losses(self.network, samples, generators, self._device, self._processes)
         self._optimiser.zero_grad(set_to_none=True)
         terms["total"].backward()
         self._processes.share_gradients(self.network)
@@ -238,7 +209,7 @@ class Fit:
             "iterations": self.iteration,
             "hours": round(self._seconds / 3600.0, 3),
             "settings": self._fixed,
-            "data": {"train": self._train.facts(), "test": self._test.facts()},
+            "data": {"train": dict(self._lesson.train.facts()), "test": dict(self._lesson.test.facts())},
         }
         if self._start is not None:
             about["start"] = self._start
@@ -259,24 +230,12 @@ class Fit:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
-            "hand": self._hand.name,
-            "joint_names": list(self._hand.joint_names),
+            "kind": self._lesson.kind,
+            "hand": self._lesson.hand.name,
+            "joint_names": list(self._lesson.hand.joint_names),
             "about": self._about(),
         }
         write_whole(self._folder / STATE, lambda file: torch.save(state, file))
-
-    def _begin_with(self, start: Checkpoint) -> None:
-        ours = self.network.config
-        if replace(start.network, head=ours.head, diffusion=ours.diffusion) != ours:
-            raise SettingsError(
-                f"The checkpoint to begin with is another network: {start.network}, not {self.network.config}. "
-                "Ask for that one, with --set network...."
-            )
-        weights = start.make(self._hand).state_dict()
-        if start.network != ours:
-            weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
-        self.network.load_state_dict(weights, strict=start.network == ours)
-        self._start = {"iterations": start.about.get("iterations"), "start": start.about.get("start")}
 
     def _resume(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,79 @@
+"""`dexgrasp-train fit-objects`: settings, and what is taught."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
+from dexgrasp_planner.object_level.object_network import NETWORK_PRESETS
+from rich.console import Console
+
+from dexgrasp_description import load_hand
+from dexgrasp_training.dataset import Dataset
+from dexgrasp_training.errors import SettingsError
+from dexgrasp_training.fit.command import chosen_device, teach
+from dexgrasp_training.fit.fitting import Fit
+from dexgrasp_training.fit.object_lesson import ObjectFitConfig, ObjectLesson, ObjectNetworkSettings, PhysicsSettings
+from dexgrasp_training.fit.object_samples import ObjectSampleConfig, ObjectSamples
+from dexgrasp_training.fit.processes import Processes
+from dexgrasp_training.settings import PRESETS, build, read_preset, with_changes
+
+OBJECT_FIT_PRESETS = PRESETS / "fit_objects"
+
+
+@dataclass(frozen=True)
+class ObjectFitSettings:
+    """Everything that decides what a training run makes of a dataset's grasps of single objects."""
+
+    hand: str = "shadow_right"
+    network: ObjectNetworkSettings = ObjectNetworkSettings()
+    samples: ObjectSampleConfig = ObjectSampleConfig()
+    physics: PhysicsSettings = PhysicsSettings()
+    fit: ObjectFitConfig = ObjectFitConfig()
+
+
+def load_object_fit_settings(name: str | Path, changes: Sequence[str] = ()) -> ObjectFitSettings:
+    """A training preset by name, or a YAML file by path.
+
+    Args:
+        name: `small`, `paper`, or a path.
+        changes: `key=value` pairs that replace single settings: `physics.preset=paper`.
+
+    Raises:
+        SettingsError: No such preset or file, an unknown key, or a value of the wrong kind.
+    """
+    content = read_preset(name, OBJECT_FIT_PRESETS, "training preset")
+    settings: ObjectFitSettings = build(ObjectFitSettings, with_changes(content, changes), "settings")
+    return settings
+
+
+def fit_objects(
+    dataset: Dataset, folder: Path, settings: ObjectFitSettings, device: str, start: Path | None, console: Console
+) -> Path:
+    """Train an object-level network, or go on with it; returns the folder of its checkpoint.
+
+    Args:
+        device: `cpu`, `cuda`, or empty for the best there is.
+        start: Folder of the checkpoint whose weights a new run begins with; None: random ones.
+
+    Raises:
+        SettingsError: Another device than there is, no such network, or settings of another run.
+        DatasetError: There is nothing to learn from, or the run's state is damaged.
+        CheckpointError: The checkpoint to begin with cannot be read, or is for another hand.
+        UnknownLayoutError, UnknownPhysicsError: There is no such name.
+    """
+    first = ObjectCheckpoint.load(start) if start else None
+    chosen, config = chosen_device(device), settings.fit
+    processes = Processes.join(chosen)
+    preset = settings.network.preset
+    if preset not in NETWORK_PRESETS:
+        raise SettingsError(f"network.preset must be one of {', '.join(NETWORK_PRESETS)}; got {preset!r}.")
+    encoder = NETWORK_PRESETS[preset][0]
+    train, test = (
+        ObjectSamples(dataset, settings.hand, split, config.seed, encoder, settings.samples)
+        for split in ("train", "test")
+    )
+    lesson = ObjectLesson(load_hand(settings.hand), train, test, settings.network, settings.physics, config)
+    return teach(Fit(folder, lesson, config, chosen, first, processes), folder, lesson, config, console)
