@@ -8,7 +8,9 @@ setup(
     description="Offline: meshes in; grasps, cluttered scenes, depth views and labels out.",
     license="Apache-2.0",
     packages=find_packages(),
-    package_data={package: ["presets/*.yaml", "presets/fit/*.yaml", "report/*.html", "starter/*"]},
+    package_data={
+        package: ["presets/*.yaml", "presets/fit/*.yaml", "presets/fit_objects/*.yaml", "report/*.html", "starter/*"]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + package]),
         ("share/" + package, ["package.xml"]),
