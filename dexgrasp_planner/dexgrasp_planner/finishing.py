@@ -1,8 +1,8 @@
-"""From what a network samples to grasps that a robot can execute: clear, closed on what was seen, refined, judged."""
+"""From what a network samples to grasps that a robot can execute: clear, closed on what was seen, guided, judged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from dexgrasp_description import GraspSet, HandModel
+from dexgrasp_planner.guidance import REFINE, SAMPLER, TWICE, UNGUIDED
 from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
 from dexgrasp_planner.holding import FEATURES, GraspFeatures
 from dexgrasp_planner.postures import PostureRules
@@ -21,19 +22,19 @@ from dexgrasp_planner.scene_field import SceneField
 from dexgrasp_planner.selection import distinct
 from dexgrasp_planner.success import SuccessModel
 
-# How much is done to a grasp: nothing, so that it is executed as the benchmark does; its fingers closed on what was
-# seen; before that, its pose and joints moved by physics; and squeezes that press what is touched, where they are
-# likelier to lift. The last is for stiff drives such as the tester's: from soft ones objects slip.
-SAMPLED, CLOSED, REFINED, PRESSED = FINISHES = ("sampled", "closed", "refined", "pressed")
+# What the hand does at a grasp: what was sampled, as the benchmark executes it; it closes its fingers on what was seen;
+# or it presses what it then touches, where such a squeeze is likelier to lift. The last is for stiff drives such as the
+# tester's: from soft ones objects slip. Where the palm is put is another thing, see `guidance.GUIDANCES`.
+SAMPLED, CLOSED, PRESSED = FINISHES = ("sampled", "closed", "pressed")
 
 
 @dataclass(frozen=True)
 class FinishConfig:
     """How grasps are finished."""
 
-    refined: int = param(64, "best grasps that are refined", range=(1, 65536))
+    guided: int = param(64, "best grasps that physics moves", range=(1, 65536))
     copies: int = param(
-        4, "varied copies of each that compete with it where the chance of a lift is told", range=(0, 100)
+        4, "varied copies of each refined grasp that compete where the chance of a lift is told", range=(0, 100)
     )
     vary_position: float = param(0.006, "standard deviation of a copy's palm along each axis [m]", range=(0.0, 0.1))
     vary_turn: float = param(0.12, "standard deviation of its turn about each axis [rad]", range=(0.0, 1.0))
@@ -47,6 +48,20 @@ class Finished(NamedTuple):
 
     rows: NDArray[np.intp]
     grasps: GraspSet
+
+
+class Plan(NamedTuple):
+    """What is done to executable grasps.
+
+    Attributes:
+        finish: One of `FINISHES`.
+        guidance: One of `GUIDANCES`.
+        judged: Whether scores become the chance of a lift, as a logit; they then decide what is kept, too.
+    """
+
+    finish: str
+    guidance: str
+    judged: bool
 
 
 class Finishing:
@@ -82,22 +97,36 @@ class Finishing:
             rows, found = rows[good], found[good]
         return Finished(rows, replace(found, squeeze=self._rules.squeezed(found.grasp)))
 
-    def chosen(self, space: SceneField, grasps: GraspSet, finish: str, count: int, *, judged: bool) -> GraspSet:
+    def chosen(
+        self,
+        space: SceneField,
+        grasps: GraspSet,
+        plan: Plan,
+        count: int,
+        sampled_again: Callable[[NDArray[np.intp]], Finished],
+    ) -> GraspSet:
         """The best of executable grasps, best first, no two of them nearly the same.
 
         Args:
             space: The scene.
             grasps: From `executable`, with scores.
-            finish: One of `FINISHES`.
+            plan: What is to be done.
             count: At most so many.
-            judged: Whether scores become the chance of a lift, as a logit; they decide between squeezes, too.
+            sampled_again: Rows (M,) of `grasps` to what guided sampling makes of them, and which of the M came through.
         """
         config = self.config
-        found = self._squeezed(space, grasps, finish, judged)
-        if finish in (REFINED, PRESSED):
-            best = distinct(found.world_T_palm, found.score, config.refined, config.apart)
+        found = self._squeezed(space, grasps, plan)
+        if plan.guidance != UNGUIDED:
+            best = distinct(found.world_T_palm, found.score, config.guided, config.apart)
             rest = np.setdiff1d(np.arange(len(found)), best)
-            found = GraspSet.concatenate([self._refined(space, found[best], finish, judged), found[rest]])
+            moved = found[best]
+            if plan.guidance in (SAMPLER, TWICE):
+                rows, again = sampled_again(best)
+                there, again = self.executable(space, again, plan.finish)
+                moved = self._better(space, moved, Finished(rows[there], again), plan)
+            if plan.guidance in (REFINE, TWICE):
+                moved = self._better(space, moved, self._refined(space, moved, plan), plan)
+            found = GraspSet.concatenate([moved, found[rest]])
         return found[distinct(found.world_T_palm, found.score, count, config.apart)]
 
     def variants(self, space: SceneField, grasps: GraspSet) -> Iterator[tuple[GraspSet, NDArray[np.float64]]]:
@@ -108,35 +137,38 @@ class Finishing:
         pressing[:, FEATURES.index("presses")] = 1.0
         yield replace(grasps, squeeze=self._pressing.squeezed(space, grasps.world_T_palm, grasps.grasp)), pressing
 
-    def moved(self, space: SceneField, grasps: GraspSet) -> Finished:
+    def moved(self, space: SceneField, grasps: GraspSet, finish: str = CLOSED) -> Finished:
         """Those of the grasps that are still executable once they are refined, and closed again."""
-        return self.executable(space, self._refiner.refined(space, grasps), REFINED)
+        return self.executable(space, self._refiner.refined(space, grasps), finish)
 
-    def _squeezed(self, space: SceneField, grasps: GraspSet, finish: str, judged: bool) -> GraspSet:
+    def _squeezed(self, space: SceneField, grasps: GraspSet, plan: Plan) -> GraspSet:
         """The grasps with the squeeze that suits each, and its score."""
-        if not judged:
+        if not plan.judged:
             return grasps
         scored = (replace(one, score=self._logits(features)) for one, features in self.variants(space, grasps))
         own = next(scored)
-        if finish != PRESSED:
+        if plan.finish != PRESSED:
             return own
         other = next(scored)
         return GraspSet.concatenate([own, other])[np.arange(len(own)) + len(own) * (other.score > own.score)]
 
-    def _refined(self, space: SceneField, grasps: GraspSet, finish: str, judged: bool) -> GraspSet:
-        """The grasps as physics moves them, if they can be executed then.
+    def _refined(self, space: SceneField, grasps: GraspSet, plan: Plan) -> Finished:
+        """What physics makes of the grasps where that can be executed, and varied copies if something judges them."""
+        rows, moved = self.moved(space, grasps, plan.finish)
+        if not plan.judged:
+            return Finished(rows, moved)
+        again, copies = self.executable(space, self._varied(grasps), plan.finish)
+        every = np.concatenate([rows, again % max(1, len(grasps))])
+        return Finished(every, GraspSet.concatenate([moved, copies]))
 
-        Where the chance of a lift is told, each is the likeliest of what it was, what it became, and varied copies.
-        """
-        rows, moved = self.moved(space, grasps)
-        if not judged:
+    def _better(self, space: SceneField, grasps: GraspSet, others: Finished, plan: Plan) -> GraspSet:
+        """Each of the grasps, or what became of it: the likeliest of all that did, or the one if nothing tells."""
+        if not plan.judged:
             which = np.arange(len(grasps))
-            which[rows] = len(grasps) + np.arange(len(rows))
-            return GraspSet.concatenate([grasps, moved])[which]
-        again, copies = self.executable(space, self._varied(grasps), REFINED)
-        others = self._squeezed(space, GraspSet.concatenate([moved, copies]), finish, judged)
-        every = GraspSet.concatenate([grasps, others])
-        origin = np.concatenate([np.arange(len(grasps)), rows, again % max(1, len(grasps))])
+            which[others.rows] = len(grasps) + np.arange(len(others.rows))
+            return GraspSet.concatenate([grasps, others.grasps])[which]
+        every = GraspSet.concatenate([grasps, self._squeezed(space, others.grasps, plan)])
+        origin = np.concatenate([np.arange(len(grasps)), others.rows])
         order = np.lexsort((-every.score, origin))
         return every[order[np.unique(origin[order], return_index=True)[1]]]
 

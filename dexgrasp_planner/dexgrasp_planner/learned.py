@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from dexgrasp_common.parameters import param
 from dexgrasp_common.transforms import apply, invert
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner.checkpoints import Checkpoint, CheckpointError
-from dexgrasp_planner.finishing import CLOSED, FINISHES, REFINED, SAMPLED, FinishConfig, Finished, Finishing
+from dexgrasp_planner.finishing import CLOSED, FINISHES, SAMPLED, FinishConfig, Finished, Finishing, Plan
 from dexgrasp_planner.generators import (
     CHECKPOINT,
     Generation,
@@ -27,8 +29,10 @@ from dexgrasp_planner.generators import (
     _no_progress,
     checkpoint_folder,
 )
+from dexgrasp_planner.guidance import GUIDANCES, REFINE, SAMPLER, TWICE, Guide, GuideConfig, palms
+from dexgrasp_planner.network.diffusion_head import DiffusionHead
 from dexgrasp_planner.network.folded import FoldedResUNet14, VoxelOutputs
-from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Proposed
+from dexgrasp_planner.network.grasp_heads import Grasps, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, VoxelScores
 from dexgrasp_planner.network.voxels import Voxels, voxelize
 from dexgrasp_planner.postures import PostureRules
@@ -61,15 +65,22 @@ class LearnedConfig:
         "", "what the score is: one of `RANKINGS`; empty: `success` if the checkpoint can tell it, or else `both`"
     )
     graspness_weight: float = param(10.0, "of graspness against log-likelihood in `both`", range=(0.0, 1000.0))
-    finish: str = param(REFINED, "what is done to grasps before they are offered: one of `FINISHES`")
+    finish: str = param(CLOSED, "what the hand does at a grasp: one of `FINISHES`")
+    guidance: str = param(REFINE, "when physics moves the best grasps: one of `GUIDANCES`")
+    guide: GuideConfig = field(default_factory=GuideConfig)
     finishing: FinishConfig = field(default_factory=FinishConfig)
     completion: FieldConfig = field(default_factory=FieldConfig)
 
 
-def with_checkpoint(hand: HandModel) -> LearnedGenerator:
+def with_checkpoint(hand: HandModel, guidance: str = "") -> LearnedGenerator:
     """The generator with the checkpoint that is used for a hand: see `generators.checkpoint_folder`.
 
+    Args:
+        hand: The hand.
+        guidance: One of `GUIDANCES`; empty: the default.
+
     Raises:
+        InvalidGenerateGoalError: There is no such guidance, or not for this checkpoint.
         GeneratorUnavailableError: There is none, or it is damaged or for another hand.
     """
     folder = checkpoint_folder(hand.name)
@@ -80,9 +91,30 @@ def with_checkpoint(hand: HandModel) -> LearnedGenerator:
         )
     try:
         checkpoint = Checkpoint.load(folder)
-        return LearnedGenerator(hand, checkpoint.make(hand), success=checkpoint.success_model())
+        config = LearnedConfig(guidance=guidance) if guidance else LearnedConfig()
+        return LearnedGenerator(hand, checkpoint.make(hand), config, checkpoint.success_model())
     except CheckpointError as error:
         raise GeneratorUnavailableError(str(error)) from error
+
+
+class Origin(NamedTuple):
+    """What N grasps were sampled from, so that it can be done again.
+
+    Attributes:
+        feature: (N, F), that the head saw.
+        seed: (N, 3) [m], camera frame.
+        graspness: (N,).
+        proposed: What the head gave.
+        sampler: How.
+        world_T_camera: (4, 4).
+    """
+
+    feature: Tensor
+    seed: Tensor
+    graspness: Tensor
+    proposed: Proposed
+    sampler: str
+    world_T_camera: NDArray[np.float64]
 
 
 class Sampled:
@@ -92,11 +124,19 @@ class Sampled:
         grasps: In world; their `score` is that of `both`.
         drawn: How many were sampled: N, and those that are no numbers.
         space: What the camera saw, completed.
+        origin: What they came from; None: nobody will ask for it.
         executable: Those that can be executed, by finish, as far as somebody asked: several rankings share them.
     """
 
-    def __init__(self, grasps: GraspSet, drawn: int, space: SceneField, chance: NDArray[np.float64]) -> None:
-        self.grasps, self.drawn, self.space = grasps, drawn, space
+    def __init__(
+        self,
+        grasps: GraspSet,
+        drawn: int,
+        space: SceneField,
+        chance: NDArray[np.float64],
+        origin: Origin | None = None,
+    ) -> None:
+        self.grasps, self.drawn, self.space, self.origin = grasps, drawn, space, origin
         self.executable: dict[str, Finished] = {}
         self._chance = chance
 
@@ -120,7 +160,7 @@ class LearnedGenerator:
         success: Tells the chance of a lift; None: there is no ranking by it.
 
     Raises:
-        InvalidGenerateGoalError: There is no such ranking or finish, or nothing tells the chance of a lift.
+        InvalidGenerateGoalError: There is no such ranking, finish or guidance, or not for this checkpoint.
     """
 
     def __init__(
@@ -133,7 +173,8 @@ class LearnedGenerator:
         self._hand, self._network = hand, network
         self._config = config = config or LearnedConfig()
         self.finishing = Finishing(hand, config.finishing, success)
-        self._meant("", "")
+        self._guide = Guide(hand, config.guide)
+        self._meant("", "", "")
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self._backbone = FoldedResUNet14(network.backbone, network.graspable, dtype)
         self._rules = PostureRules(hand)
@@ -151,11 +192,10 @@ class LearnedGenerator:
             raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
         watch = StageWatch(progress, cancelled)
         sampled = self._sampled(scene, seed, watch, self._config.sampler)
-        ranking, finish = self._meant("", "")
         watch.enter(Stage.FILTER)
-        self.executable(sampled, finish)
+        self.executable(sampled)
         watch.enter(Stage.RANK)
-        best = self.rank(sampled, max_grasps, ranking, finish)
+        best = self.rank(sampled, max_grasps)
         watch.finish()
         return Generation(best, sampled.drawn, watch.milliseconds)
 
@@ -183,7 +223,7 @@ class LearnedGenerator:
             NoGraspsError: None can.
         """
         finish = finish or self._config.finish
-        key = SAMPLED if finish == SAMPLED else CLOSED  # what is refined is closed before
+        key = SAMPLED if finish == SAMPLED else CLOSED  # what presses is closed before
         if key not in sampled.executable:
             sampled.executable[key] = self.finishing.executable(sampled.space, sampled.grasps, key)
         if not len(sampled.executable[key].rows):
@@ -193,24 +233,56 @@ class LearnedGenerator:
             )
         return sampled.executable[key]
 
-    def rank(self, sampled: Sampled, max_grasps: int, ranking: str = "", finish: str = "") -> GraspSet:
+    def rank(
+        self, sampled: Sampled, max_grasps: int, ranking: str = "", finish: str = "", guidance: str = ""
+    ) -> GraspSet:
         """The best of the sampled grasps that can be executed and are apart, as `generate` gives them.
+
+        Where physics moved a grasp, its log-likelihood and graspness are those of the sample that it came from: what
+        the flow tells of a guided sample is the likelihood of no distribution.
 
         Args:
             sampled: From `sample`; the same may be ranked several times.
             max_grasps: At most this many.
             ranking: One of `RANKINGS`; empty: the configured one.
             finish: One of `FINISHES`; empty: the configured one.
+            guidance: One of `GUIDANCES`; empty: the configured one.
 
         Raises:
             NoGraspsError: None can be executed.
-            InvalidGenerateGoalError: There is no such ranking or finish, or nothing tells the chance of a lift.
+            InvalidGenerateGoalError: There is no such ranking, finish or guidance, or not for this checkpoint.
         """
-        ranking, finish = self._meant(ranking, finish)
-        rows, found = self.executable(sampled, finish)
-        judged = ranking == SUCCESS
-        found = found if judged else replace(found, score=sampled.score(ranking)[rows])
-        return self.finishing.chosen(sampled.space, found, finish, max_grasps, judged=judged)
+        ranking, plan = self._meant(ranking, finish, guidance)
+        rows, found = self.executable(sampled, plan.finish)
+        found = found if plan.judged else replace(found, score=sampled.score(ranking)[rows])
+        return self.finishing.chosen(
+            sampled.space, found, plan, max_grasps, lambda best: self.sampled_again(sampled, rows[best])
+        )
+
+    def sampled_again(self, sampled: Sampled, rows: NDArray[np.intp]) -> Finished:
+        """What the sampler gives if physics guides it, from the same noise.
+
+        Args:
+            sampled: From `sample`.
+            rows: (M,), which of the grasps are meant.
+
+        Returns:
+            The grasps that are numbers, neither filtered nor closed, and which of the M they are.
+        """
+        origin, at = sampled.origin, torch.as_tensor(rows)
+        assert origin is not None
+        assert origin.proposed.noise is not None  # as `_meant` saw to
+        seed = origin.seed[at]
+        target = sampled.space.owner(sampled.grasps.seed_point[rows])
+        steer = self._guide.steering(sampled.space, origin.world_T_camera, seed, target)
+        head = self._network.head
+        assert isinstance(head, DiffusionHead)
+        moved = head.steered(
+            origin.feature[at], origin.proposed.grasps.kind[at], origin.proposed.noise[at], origin.sampler, steer
+        )
+        proposed = Proposed(moved, origin.proposed.log_likelihood[at])
+        grasps, whole = self._grasps(proposed, origin.graspness[at], seed, origin.world_T_camera)
+        return Finished(np.flatnonzero(whole), grasps)
 
     def graspness(self, scene: SceneCloud, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Middles of the voxels that the network sees (V, 3) [m], world, and their predicted graspness (V,).
@@ -237,30 +309,47 @@ class LearnedGenerator:
         graspness = VoxelScores.of(outputs.scores).masked()
         seeds = self._seeds(graspness, voxels, targets, rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        proposed = self._network.head.propose(self._condition(outputs, voxels, seeds), generator, sampler)
+        feature, centre = self._condition(outputs, voxels, seeds), voxels.centres()[seeds]
+        proposed = self._network.head.propose(feature, generator, sampler)
         watch.check()
-        found = self._grasps(proposed, graspness[seeds], voxels.centres()[seeds], scene.world_T_camera)
-        return Sampled(found, len(seeds), space, rng.random(len(found)))
+        found, whole = self._grasps(proposed, graspness[seeds], centre, scene.world_T_camera)
+        kept = torch.as_tensor(whole)
+        known = Proposed(
+            Grasps(*(part[kept] for part in proposed.grasps)),
+            proposed.log_likelihood[kept],
+            None if proposed.noise is None else proposed.noise[kept],
+        )
+        origin = Origin(feature[kept], centre[kept], graspness[seeds][kept], known, sampler, scene.world_T_camera)
+        return Sampled(found, len(seeds), space, rng.random(len(found)), origin)
 
-    def _condition(self, outputs: VoxelOutputs, voxels: Voxels, seeds: torch.Tensor) -> torch.Tensor:
+    def _condition(self, outputs: VoxelOutputs, voxels: Voxels, seeds: Tensor) -> Tensor:
         """What the head is to see of the seeds (K, F)."""
         if self._network.config.conditioning == "local":
             return outputs.features(seeds)  # those of the other voxels are never made
         return self._network.condition(outputs.features(torch.arange(len(voxels))), voxels, seeds)
 
-    def _meant(self, ranking: str, finish: str) -> tuple[str, str]:
-        """The ranking and finish that are meant."""
+    def _meant(self, ranking: str, finish: str, guidance: str) -> tuple[str, Plan]:
+        """The ranking that is meant, and what is to be done."""
         ranking = ranking or self._config.ranking or (BOTH if self.finishing.success is None else SUCCESS)
-        finish = finish or self._config.finish
+        plan = Plan(finish or self._config.finish, guidance or self._config.guidance, ranking == SUCCESS)
         if ranking not in RANKINGS:
             raise InvalidGenerateGoalError(f"There is no ranking {ranking!r}. Rankings: {', '.join(RANKINGS)}.")
-        if finish not in FINISHES:
-            raise InvalidGenerateGoalError(f"There is no finish {finish!r}. Finishes: {', '.join(FINISHES)}.")
-        if ranking == SUCCESS and self.finishing.success is None:
+        if plan.finish not in FINISHES:
+            raise InvalidGenerateGoalError(f"There is no finish {plan.finish!r}. Finishes: {', '.join(FINISHES)}.")
+        if plan.guidance not in GUIDANCES:
+            raise InvalidGenerateGoalError(
+                f"There is no guidance {plan.guidance!r}. Guidances: {', '.join(GUIDANCES)}."
+            )
+        if plan.guidance in (SAMPLER, TWICE) and not isinstance(self._network.head, DiffusionHead):
+            raise InvalidGenerateGoalError(
+                f"Guidance {plan.guidance!r} is for checkpoints with the head `diffusion`, whose sampler it guides; "
+                f"this one's is {self._network.config.head!r}. Choose {REFINE!r} or 'none'."
+            )
+        if plan.judged and self.finishing.success is None:
             raise InvalidGenerateGoalError(
                 "This checkpoint cannot tell the chance of a lift; let it learn: dexgrasp-train score."
             )
-        return ranking, finish
+        return ranking, plan
 
     def _seen(
         self,
@@ -268,7 +357,7 @@ class LearnedGenerator:
         clusters: list[Cluster],
         world_T_camera: NDArray[np.float64],
         rng: np.random.Generator,
-    ) -> tuple[Voxels, torch.Tensor]:
+    ) -> tuple[Voxels, Tensor]:
         """What the network is shown, camera frame, and which voxels (V,) belong to objects that may be grasped."""
         config = self._config
         things = np.concatenate([cluster.points for cluster in clusters if cluster.is_target])
@@ -284,9 +373,7 @@ class LearnedGenerator:
         flat, flat_at = (np.ravel_multi_index(tuple(rows.T), tuple(shape)) for rows in (cells, at))
         return voxels, torch.as_tensor(np.isin(flat_at, flat))
 
-    def _seeds(
-        self, graspness: torch.Tensor, voxels: Voxels, targets: torch.Tensor, rng: np.random.Generator
-    ) -> torch.Tensor:
+    def _seeds(self, graspness: Tensor, voxels: Voxels, targets: Tensor, rng: np.random.Generator) -> Tensor:
         """Rows (K,) of the seeds' voxels: far from each other where there are many, repeated where there are few."""
         config = self._config
         rows = torch.nonzero(targets & torch.isfinite(graspness))[:, 0].numpy()
@@ -304,21 +391,19 @@ class LearnedGenerator:
     def _grasps(
         self,
         proposed: Proposed,
-        graspness: torch.Tensor,
-        seed: torch.Tensor,
+        graspness: Tensor,
+        seed: Tensor,
         world_T_camera: NDArray[np.float64],
-    ) -> GraspSet:
-        """Those of the proposed grasps that are numbers, in world, joints within their limits."""
+    ) -> tuple[GraspSet, NDArray[np.bool_]]:
+        """Those of the K proposed grasps that are numbers, in world, joints within their limits; and which (K,)."""
         grasps, hand = proposed.grasps, self._hand
         likelihood = proposed.log_likelihood.double().numpy()
-        camera_T_palm = np.tile(np.eye(4), (len(likelihood), 1, 1))
-        camera_T_palm[:, :3, :3] = grasps.rotation.double().numpy()
-        camera_T_palm[:, :3, 3] = (seed + TRANSLATION_UNIT * grasps.translation).double().numpy()
+        camera_T_palm = palms(grasps, seed).double().numpy()
         joints = grasps.joints.double().numpy()
         whole = np.isfinite(camera_T_palm).all(axis=(1, 2)) & np.isfinite(joints).all(axis=1) & np.isfinite(likelihood)
         joints = np.clip(joints[whole], hand.lower, hand.upper)
         told = graspness.double().numpy()[whole]
-        return GraspSet(
+        found = GraspSet(
             hand=hand.name,
             world_T_palm=world_T_camera @ camera_T_palm[whole],
             pregrasp=self._rules.opened(joints),
@@ -329,3 +414,4 @@ class LearnedGenerator:
             graspness=told,
             seed_point=apply(world_T_camera, seed.double().numpy()[whole]).astype(np.float64),
         )
+        return found, whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -90,6 +91,7 @@ class SceneField:
         # Gradients are per voxel here, so that an offset in voxels times them is a distance.
         packed[:, :, :, 1:] *= voxel
         self._packed = torch.from_numpy(packed.reshape(-1, 4))
+        self._seen_cells, self._shape = cells, shape
         self._last = torch.tensor(shape - 1, dtype=torch.float32)[:, None]
         self._strides = torch.tensor([shape[1] * shape[2], shape[2], 1], dtype=torch.float32)
         self._lower = torch.tensor(lower, dtype=torch.float32)[:, None]
@@ -123,13 +125,29 @@ class SceneField:
         packed, last, lower = self._packed.numpy(), self._last[:, 0].numpy(), self._lower[:, 0].numpy()
         return torch.from_numpy(_beyond(packed, last, lower, self._voxel, points.numpy(), least, lowest))
 
+    def seen(self, points: torch.Tensor) -> torch.Tensor:
+        """Whether world points (N, 3, P) lie within two voxels of a place that the camera saw: (N, P)."""
+        x, y, z = self._cells((points - self._lower) / self._voxel).long().unbind(dim=1)
+        return self._near_seen[x, y, z]
+
+    @cached_property
+    def _near_seen(self) -> torch.Tensor:
+        """Whether a cell lies within two of one that holds a seen point; few ask."""
+        seen = np.zeros(self._shape, dtype=bool)
+        seen[tuple(self._seen_cells.T)] = True
+        return torch.from_numpy(ndimage.binary_dilation(seen, np.ones((5, 5, 5), dtype=bool)))
+
     def _found(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Contents (N, P, 4) of the nearest voxels and the way there (N, 3, P) in voxels."""
         scaled = (points - self._lower) / self._voxel
-        index = torch.minimum(scaled.round().clamp_min_(0.0), self._last)
+        index = self._cells(scaled)
         x, y, z = index.unbind(dim=1)
         flat = torch.add(z + y * self._strides[1], x, alpha=float(self._strides[0])).long()
         return self._packed[flat], scaled.sub_(index)
+
+    def _cells(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Of places (N, 3, P) in voxels the nearest cells; some cell for what is no number."""
+        return torch.minimum(scaled.round().clamp_min_(0.0), self._last).nan_to_num_(0.0)
 
     def owner(self, points: NDArray[np.floating]) -> NDArray[np.intp]:
         """Index of the cluster that each world point (M, 3) belongs to."""

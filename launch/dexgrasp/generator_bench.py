@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from dexgrasp_planner.finishing import SAMPLED, FinishConfig, Finishing
 from dexgrasp_planner.generators import SceneCloud
+from dexgrasp_planner.guidance import UNGUIDED
 from dexgrasp_planner.hand_clearance import ClearanceConfig
 from dexgrasp_planner.learned import LearnedConfig, LearnedGenerator
 from dexgrasp_planner.network import diffusion_head
@@ -206,6 +207,7 @@ def _generator_row(name: tuple[str, str, str], scene: SceneCloud, size: Size) ->
         points=size.points,
         seeds=size.seeds,
         finish=SAMPLED,
+        guidance=UNGUIDED,
         finishing=FinishConfig(apart=0.0, clearance=everything),
         sampler=sampler,
         precision=precision,

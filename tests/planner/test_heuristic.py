@@ -15,10 +15,11 @@ from dexgrasp_planner.generators import (
 from dexgrasp_planner.hand_shape import HandPoints
 from dexgrasp_planner.heuristic import HeuristicGenerator
 from dexgrasp_planner.opposition import holding_residual
-from numpy.typing import NDArray
 
 from dexgrasp_description import HandModel, load_hand
 from dexgrasp_planner import postures
+
+from .cylinder_scene import on_a_table
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +32,9 @@ def generator(hand: HandModel) -> HeuristicGenerator:
     return HeuristicGenerator(hand)
 
 
-def cylinder(x: float, y: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Side and top of a standing cylinder of 6 x 12 cm."""
-    angle = rng.uniform(0, 2 * np.pi, 4000)
-    radius = 0.03 * np.sqrt(rng.uniform(0, 1, 2000))
-    side = np.stack([0.03 * np.cos(angle), 0.03 * np.sin(angle), rng.uniform(0, 0.12, 4000)], axis=1)
-    top = np.stack([radius * np.cos(angle[:2000]), radius * np.sin(angle[:2000]), np.full(2000, 0.12)], axis=1)
-    return np.concatenate([side, top]) + [x, y, 0.0]
-
-
 @pytest.fixture(scope="module")
 def scene() -> SceneCloud:
-    rng = np.random.default_rng(0)
-    table = rng.uniform(-0.2, 0.2, (4000, 3)) * [1.0, 1.0, 0.0]
-    cloud = np.concatenate([cylinder(0.0, -0.08, rng), cylinder(0.0, 0.08, rng), table])
+    cloud = on_a_table((0.0, -0.08), (0.0, 0.08))
     return SceneCloud(cloud.astype(np.float32), np.eye(4), (-0.15, 0.15, -0.25, 0.25))
 
 

@@ -5,38 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
-from dexgrasp_planner.generators import SceneCloud
-from dexgrasp_planner.heuristic import HeuristicGenerator
 from dexgrasp_planner.holding import FEATURES, GraspFeatures
-from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
 from dexgrasp_planner.success import SuccessModel
 from numpy.typing import NDArray
 
-from dexgrasp_description import GraspSet, load_hand
+from dexgrasp_description import load_hand
 
-from .test_heuristic import cylinder
+from .cylinder_scene import CylinderScene
 
 HAND = load_hand("leap_right")
-
-
-@pytest.fixture(scope="module")
-def cloud() -> NDArray[np.float64]:
-    rng = np.random.default_rng(0)
-    table = rng.uniform(-0.2, 0.2, (4000, 3)) * [1.0, 1.0, 0.0]
-    return np.concatenate([cylinder(0.0, 0.0, rng), table])
-
-
-@pytest.fixture(scope="module")
-def space(cloud: NDArray[np.float64]) -> SceneField:
-    points, clusters = segment(cloud.astype(np.float32), FieldConfig(), None)
-    return SceneField(points, clusters, FieldConfig())
-
-
-@pytest.fixture(scope="module")
-def grasps(cloud: NDArray[np.float64]) -> GraspSet:
-    return HeuristicGenerator(HAND).generate(SceneCloud(cloud, np.eye(4)), 10, 0).grasps
 
 
 def named(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -44,8 +22,9 @@ def named(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
 
 
 def test_a_good_grasp_touches_from_both_sides_and_one_in_the_air_touches_nothing(
-    space: SceneField, grasps: GraspSet
+    cylinder_scene: CylinderScene,
 ) -> None:
+    _, space, grasps = cylinder_scene
     away = replace(grasps, world_T_palm=grasps.world_T_palm.copy())
     away.world_T_palm[:, 2, 3] += 0.3
     features = GraspFeatures(HAND)
@@ -62,8 +41,9 @@ def test_a_good_grasp_touches_from_both_sides_and_one_in_the_air_touches_nothing
     assert good["residual"].mean() < 0.8
 
 
-def test_features_are_numbers_of_each_grasp_alone(space: SceneField, grasps: GraspSet) -> None:
-    grasps = replace(grasps, log_likelihood=np.arange(10.0), graspness=np.ones(10))
+def test_features_are_numbers_of_each_grasp_alone(cylinder_scene: CylinderScene) -> None:
+    space = cylinder_scene.space
+    grasps = replace(cylinder_scene.grasps, log_likelihood=np.arange(10.0), graspness=np.ones(10))
     features = GraspFeatures(HAND)
     together = features.of(space, grasps, presses=False)
     assert together.shape == (10, len(FEATURES))

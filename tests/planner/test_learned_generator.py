@@ -34,18 +34,16 @@ from torch import Tensor
 
 from dexgrasp_description import load_hand
 
-from .test_heuristic import cylinder
+from .cylinder_scene import on_a_table
 
 HAND = load_hand("leap_right")
 WORLD_T_CAMERA = look_at([0.1, 0.0, 0.6], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0])
-CONFIG = LearnedConfig(points=5000, seeds=64, finish="sampled")
+CONFIG = LearnedConfig(points=5000, seeds=64, finish="sampled", guidance="none")
 
 
 @pytest.fixture(scope="module")
 def scene() -> SceneCloud:
-    rng = np.random.default_rng(0)
-    table = rng.uniform(-0.2, 0.2, (4000, 3)) * [1.0, 1.0, 0.0]
-    world_p = np.concatenate([cylinder(0.0, 0.0, rng), table])
+    world_p = on_a_table((0.0, 0.0))
     return SceneCloud(apply(invert(WORLD_T_CAMERA), world_p).astype(np.float32), WORLD_T_CAMERA)
 
 
@@ -259,9 +257,13 @@ def test_fingers_close_on_what_was_seen(network: GraspNetwork, heuristic, scene:
     as_sampled = dict(zip(map(bytes, sampled.grasps.seed_point), sampled.grasps.grasp, strict=True))
     moved = [q - as_sampled[bytes(s)] for s, q in zip(closed.seed_point, closed.grasp, strict=True)]
     assert (np.abs(moved).max(axis=1) > 1e-3).all()
-    assert generator.executable(sampled, "closed") is generator.executable(sampled, "refined"), "closed once"
-    with pytest.raises(InvalidGenerateGoalError, match="no finish 'magic'.*refined"):
+    assert generator.executable(sampled, "closed") is generator.executable(sampled, "pressed"), "closed once"
+    with pytest.raises(InvalidGenerateGoalError, match="no finish 'magic'.*pressed"):
         generator.rank(sampled, 8, finish="magic")
+    with pytest.raises(InvalidGenerateGoalError, match="no guidance 'magic'.*sampler"):
+        generator.rank(sampled, 8, guidance="magic")
+    with pytest.raises(InvalidGenerateGoalError, match="'both' is for checkpoints with the head `diffusion`"):
+        generator.rank(sampled, 8, guidance="both")
 
 
 def test_refined_grasps_replace_those_that_can_still_be_executed(
@@ -269,7 +271,7 @@ def test_refined_grasps_replace_those_that_can_still_be_executed(
 ) -> None:
     generator = on_the_object(network, heuristic)
     sampled = generator.sample(scene, 3)
-    closed, refined = (generator.rank(sampled, 8, finish=finish) for finish in ("closed", "refined"))
+    closed, refined = (generator.rank(sampled, 8, finish="closed", guidance=when) for when in ("none", "refine"))
     assert closed.score[0] == refined.score[0], "refining does not change what the network thinks"
     sampled_as = dict(zip(map(bytes, sampled.grasps.seed_point), sampled.grasps.world_T_palm, strict=True))
     moved = [
@@ -301,7 +303,7 @@ def test_the_chance_of_a_lift_ranks_where_it_is_known(network: GraspNetwork, heu
     np.testing.assert_allclose(ranked.score, 1.0 + depth, atol=1e-5)
     assert (np.diff(ranked.score) <= 0.0).all()
     np.testing.assert_allclose(ranked.squeeze, PostureRules(HAND).squeezed(ranked.grasp), atol=1e-9)
-    better = generator.rank(sampled, 8, finish="refined")
+    better = generator.rank(sampled, 8, finish="closed", guidance="refine")
     assert better.score[0] >= ranked.score[0], "a refined grasp is taken where it is better"
 
 

@@ -5,28 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from dexgrasp_planner.generators import SceneCloud
 from dexgrasp_planner.hand_shape import HandPoints
-from dexgrasp_planner.heuristic import HeuristicGenerator
 from dexgrasp_planner.pressing import TOUCH, Pressing, fingers_of_links
-from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+from dexgrasp_planner.scene_field import SceneField
 
-from dexgrasp_description import GraspSet, HandModel, load_hand
+from dexgrasp_description import HandModel, load_hand
 
-from .test_heuristic import cylinder
+from .cylinder_scene import CylinderScene
 
 LEAP = load_hand("leap_right")
-
-
-@pytest.fixture(scope="module")
-def scene() -> tuple[SceneField, GraspSet]:
-    """A cylinder, and grasps whose fingers are closed on it."""
-    rng = np.random.default_rng(0)
-    table = rng.uniform(-0.2, 0.2, (4000, 3)) * [1.0, 1.0, 0.0]
-    world_p = np.concatenate([cylinder(0.0, 0.0, rng), table]).astype(np.float32)
-    points, clusters = segment(world_p, FieldConfig(), None)
-    grasps = HeuristicGenerator(LEAP).generate(SceneCloud(world_p, np.eye(4)), 10, 0).grasps
-    return SceneField(points, clusters, FieldConfig()), grasps
 
 
 def depths(hand: HandModel, space: SceneField, palms: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,8 +28,8 @@ def depths(hand: HandModel, space: SceneField, palms: np.ndarray, q: np.ndarray)
     return torch.stack(own, dim=1).numpy(), owner
 
 
-def test_a_finger_that_touches_presses_with_one_joint_and_the_others_stay(scene: tuple[SceneField, GraspSet]) -> None:
-    space, grasps = scene
+def test_a_finger_that_touches_presses_with_one_joint_and_the_others_stay(cylinder_scene: CylinderScene) -> None:
+    _, space, grasps = cylinder_scene
     squeezed = Pressing(LEAP, depth=0.002).squeezed(space, grasps.world_T_palm, grasps.grasp)
     before, owner = depths(LEAP, space, grasps.world_T_palm, grasps.grasp)
     after, _ = depths(LEAP, space, grasps.world_T_palm, squeezed)
@@ -59,23 +46,23 @@ def test_a_finger_that_touches_presses_with_one_joint_and_the_others_stay(scene:
     assert (np.abs(deeper - grasps.grasp)[moved] > np.abs(squeezed - grasps.grasp)[moved]).mean() > 0.9
 
 
-def test_far_from_everything_nothing_presses(scene: tuple[SceneField, GraspSet]) -> None:
-    space, grasps = scene
+def test_far_from_everything_nothing_presses(cylinder_scene: CylinderScene) -> None:
+    _, space, grasps = cylinder_scene
     away = grasps.world_T_palm.copy()
     away[:, 2, 3] += 0.3
     np.testing.assert_array_equal(Pressing(LEAP).squeezed(space, away, grasps.grasp), grasps.grasp)
     assert Pressing(LEAP).squeezed(space, away[:0], grasps.grasp[:0]).shape == (0, 16)
 
 
-def test_limits_are_kept(scene: tuple[SceneField, GraspSet]) -> None:
-    space, grasps = scene
+def test_limits_are_kept(cylinder_scene: CylinderScene) -> None:
+    _, space, grasps = cylinder_scene
     squeezed = Pressing(LEAP, depth=0.5).squeezed(space, grasps.world_T_palm, grasps.grasp)
     assert (squeezed >= LEAP.lower).all()
     assert (squeezed <= LEAP.upper).all()
 
 
-def test_a_gripper_closes_and_a_wrist_never_presses(scene: tuple[SceneField, GraspSet]) -> None:
-    space = scene[0]
+def test_a_gripper_closes_and_a_wrist_never_presses(cylinder_scene: CylinderScene) -> None:
+    space = cylinder_scene.space
     gripper = load_hand("panda_gripper")
     # Straight down over the cylinder's top, the fingers to its sides.
     palm = np.diag([1.0, -1.0, -1.0, 1.0])[None].copy()

@@ -5,29 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
-from dexgrasp_planner.generators import SceneCloud
-from dexgrasp_planner.heuristic import HeuristicGenerator
+from dexgrasp_planner.physics.scene_energy import EnergyConfig
 from dexgrasp_planner.postures import PostureRules
 from dexgrasp_planner.refinement import RefinementConfig, Refiner
-from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+from dexgrasp_planner.scene_field import SceneField
 
 from dexgrasp_description import GraspSet, load_hand
 
-from .test_heuristic import cylinder
+from .cylinder_scene import CylinderScene
 
 HAND = load_hand("leap_right")
-
-
-@pytest.fixture(scope="module")
-def scene() -> tuple[SceneField, GraspSet]:
-    rng = np.random.default_rng(0)
-    table = rng.uniform(-0.2, 0.2, (4000, 3)) * [1.0, 1.0, 0.0]
-    world_p = np.concatenate([cylinder(0.0, 0.0, rng), table]).astype(np.float32)
-    points, clusters = segment(world_p, FieldConfig(), None)
-    grasps = HeuristicGenerator(HAND).generate(SceneCloud(world_p, np.eye(4)), 8, 0).grasps
-    return SceneField(points, clusters, FieldConfig()), grasps
 
 
 def disturbed(grasps: GraspSet) -> GraspSet:
@@ -44,8 +32,8 @@ def energies(refiner: Refiner, space: SceneField, grasps: GraspSet) -> np.ndarra
     return refiner.energy(space, palms, joints).numpy()
 
 
-def test_the_energy_falls_and_everything_else_follows(scene: tuple[SceneField, GraspSet]) -> None:
-    space, grasps = scene[0], disturbed(scene[1])
+def test_the_energy_falls_and_everything_else_follows(cylinder_scene: CylinderScene) -> None:
+    space, grasps = cylinder_scene.space, disturbed(cylinder_scene.grasps[:8])
     refiner = Refiner(HAND)
     moved = refiner.refined(space, grasps)
     before, after = energies(refiner, space, grasps), energies(refiner, space, moved)
@@ -62,34 +50,34 @@ def test_the_energy_falls_and_everything_else_follows(scene: tuple[SceneField, G
     np.testing.assert_array_equal(moved.seed_point, grasps.seed_point)
 
 
-def test_a_hand_in_the_object_and_in_the_table_comes_out(scene: tuple[SceneField, GraspSet]) -> None:
-    space, grasps = scene
+def test_a_hand_in_the_object_and_in_the_table_comes_out(cylinder_scene: CylinderScene) -> None:
+    _, space, grasps = cylinder_scene
     low = replace(grasps, world_T_palm=grasps.world_T_palm.copy())
     low.world_T_palm[:, 2, 3] -= 0.02
-    refiner = Refiner(HAND, RefinementConfig(steps=80, pulling=0.0, self_penetration=0.0))
+    refiner = Refiner(HAND, RefinementConfig(steps=80, energy=EnergyConfig(pulling=0.0, self_penetration=0.0)))
     before, after = energies(refiner, space, low), energies(refiner, space, refiner.refined(space, low))
     assert before.mean() > 1e-3
     assert after.mean() < 0.1 * before.mean()
 
 
-def test_what_is_far_from_everything_stays(scene: tuple[SceneField, GraspSet]) -> None:
-    space, grasps = scene
+def test_what_is_far_from_everything_stays(cylinder_scene: CylinderScene) -> None:
+    _, space, grasps = cylinder_scene
     high = replace(grasps, world_T_palm=grasps.world_T_palm.copy())
     high.world_T_palm[:, 2, 3] += 0.3
-    moved = Refiner(HAND, RefinementConfig(self_penetration=0.0)).refined(space, high)
+    moved = Refiner(HAND, RefinementConfig(energy=EnergyConfig(self_penetration=0.0))).refined(space, high)
     np.testing.assert_allclose(moved.world_T_palm, high.world_T_palm, atol=1e-6)
     np.testing.assert_allclose(moved.grasp, high.grasp, atol=1e-6)
 
 
-def test_callers_that_want_no_gradients_are_served(scene: tuple[SceneField, GraspSet]) -> None:
-    space, grasps = scene[0], disturbed(scene[1])
+def test_callers_that_want_no_gradients_are_served(cylinder_scene: CylinderScene) -> None:
+    space, grasps = cylinder_scene.space, disturbed(cylinder_scene.grasps[:8])
     with torch.no_grad():
         moved = Refiner(HAND).refined(space, grasps)
     np.testing.assert_array_equal(moved.grasp, Refiner(HAND).refined(space, grasps).grasp)
 
 
-def test_grasps_do_not_depend_on_each_other(scene: tuple[SceneField, GraspSet]) -> None:
-    space, grasps = scene[0], disturbed(scene[1])
+def test_grasps_do_not_depend_on_each_other(cylinder_scene: CylinderScene) -> None:
+    space, grasps = cylinder_scene.space, disturbed(cylinder_scene.grasps[:8])
     refiner = Refiner(HAND)
     together, alone = refiner.refined(space, grasps), refiner.refined(space, grasps[[5]])
     np.testing.assert_allclose(together.world_T_palm[5], alone.world_T_palm[0], atol=1e-4)

@@ -21,7 +21,7 @@ from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
 from dexgrasp_training.evaluation import samplers
 from dexgrasp_training.evaluation.command import Evaluation, evaluate
-from dexgrasp_training.evaluation.contestants import ask, contestants
+from dexgrasp_training.evaluation.contestants import ask, contestants, unguided
 from dexgrasp_training.evaluation.intervals import paired_difference, wilson
 from dexgrasp_training.evaluation.scenes import TestScene, chosen_scenes
 from dexgrasp_training.evaluation.summary import OUTCOMES, summarise, tables
@@ -148,6 +148,14 @@ def test_a_dataset_without_test_scenes_or_views_says_what_to_do(tmp_path: Path) 
         chosen_scenes(bare, 5)
 
 
+def test_depth_is_that_in_the_true_objects(dataset: Dataset) -> None:
+    test = TestScene(dataset, "dense_test_0000")  # boxes of 4 x 6 x 9 cm at x = -8 and 8 cm
+    places = np.array(
+        [[-0.08, 0.0, 0.045], [0.08, 0.0, 0.085], [0.095, 0.0, 0.045], [0.0, 0.0, 0.045], [0.0, 0.0, 9.0]]
+    )
+    np.testing.assert_allclose(test.depth(places), [0.02, 0.005, 0.005, 0.0, 0.0], atol=1e-3)
+
+
 def test_contestants_are_told_by_name_and_checkpoint(checkpoint: Path) -> None:
     hand = HAND.name
     assert [one.name for one in contestants((), (), hand, "fast")] == ["heuristic"]
@@ -155,8 +163,22 @@ def test_contestants_are_told_by_name_and_checkpoint(checkpoint: Path) -> None:
         "heuristic",
         *PLAIN,
         "both+closed",
-        "both+refined",
+        "both+sampler",
+        "both+refine",
+        "both+both",
     ]
+    names = ("both", "both+closed", "both+refine", "random+sampler+sampled", "both+both+pressed")
+    ways = [(one.ranking, one.guidance, one.finish) for one in contestants(names, (str(checkpoint),), hand, "fast")]
+    assert ways == [
+        ("both", "none", "sampled"),
+        ("both", "none", "closed"),
+        ("both", "refine", "closed"),
+        ("random", "sampler", "sampled"),
+        ("both", "both", "pressed"),
+    ]
+    competing = contestants(names, (str(checkpoint),), hand, "fast")
+    before = [unguided(one, competing) for one in competing]
+    assert [one and one.name for one in before] == [None, None, "both+closed", None, None]
     several = contestants(("both",), (f"a={checkpoint}", f"b={checkpoint}"), hand, "fast")
     assert [one.name for one in several] == ["a/both", "b/both"]
     compared = contestants(("both",), (str(checkpoint),), hand, "fast", compare_samplers=True)
@@ -167,8 +189,10 @@ def test_contestants_are_told_by_name_and_checkpoint(checkpoint: Path) -> None:
         contestants(("both",), (), hand, "fast")
     with pytest.raises(SettingsError, match="no contestant 'both\\+magic'"):
         contestants(("both+magic",), (str(checkpoint),), hand, "fast")
+    with pytest.raises(SettingsError, match="no contestant 'both\\+pressed\\+refine'"):
+        contestants(("both+pressed+refine",), (str(checkpoint),), hand, "fast")
     with pytest.raises(SettingsError, match="dexgrasp-train score"):
-        contestants(("success+refined",), (str(checkpoint),), hand, "fast")
+        contestants(("success+refine",), (str(checkpoint),), hand, "fast")
     with pytest.raises(SettingsError, match="no sampler 'slow'"):
         contestants((), (), hand, "slow")
     with pytest.raises(SettingsError, match="twice"):
@@ -192,7 +216,7 @@ def test_rankings_share_the_samples_of_one_pass(
     competing = contestants((), (str(checkpoint),), HAND.name, "fast")
     answers, sampled = ask(competing, HAND.name, cloud, 3, 7)
     assert len(calls) == 1
-    assert list(answers) == ["heuristic", *PLAIN, "both+closed", "both+refined"]
+    assert list(answers) == ["heuristic", *PLAIN, "both+closed", "both+sampler", "both+refine", "both+both"]
     (everything,) = sampled.values()
     known = {pose.tobytes() for pose in everything.grasps.world_T_palm}
     for ranking in PLAIN:
@@ -207,7 +231,7 @@ def test_there_is_a_row_for_every_view_and_contestant(finished: Evaluation) -> N
     content = read(finished.report)
     rows = [row for one in content["scene_rows"] for row in one["rows"]]
     keys = {(row["scene"], row["view"], row["contestant"]) for row in rows}
-    assert len(rows) == len(keys) == 2 * VIEWS * 7
+    assert len(rows) == len(keys) == 2 * VIEWS * 9
     assert (content["scenes"], content["views"]) == (2, 2 * VIEWS)
     for row in rows:
         tested = len(row["success"])
@@ -316,6 +340,7 @@ def test_figures_count_what_became_of_the_best_grasps() -> None:
             "outcome": [] if none else [outcome, "missed"],
             "aimed": [] if none else [aimed, 0],
             "lifted": [] if none else [lifted, -1],
+            "depth": [] if none else [0.001 * view, 0.1],
         }
 
     objects = [{"seen": True}, {"seen": None}, {"seen": False}]
@@ -328,6 +353,7 @@ def test_figures_count_what_became_of_the_best_grasps() -> None:
     assert first["errors"] == {"108": {"views": 1, "example": "nothing"}}
     assert (first["tested"], first["tested_success"], first["generate_ms"]) == (4, 0.25, 20.0)
     assert (other["successes"], other["lifted_another_object"]) == (2, 1)
+    assert (first["depth_mm"], other["depth_mm"]) == ({"mean": 1.5, "most": 2.0}, {"mean": 2.0, "most": 3.0})
     assert other["against_heuristic"]["value"] == pytest.approx(1 / 3, abs=1e-4)
     assert {name: part["views"] for name, part in other["families"].items()} == {
         "seen family": 1,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -10,13 +12,18 @@ from dexgrasp_common.parameters import param
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot, smooth_l1_loss
 
-from dexgrasp_planner.network.flow_sampling import FLOW_PRESETS, sample_flow
+from dexgrasp_planner.network.flow_sampling import FLOW_PRESETS, Sampled, Steering, sample_flow
 from dexgrasp_planner.network.grasp_heads import Grasps, Proposed, ResidualMLP, noise_like
 from dexgrasp_planner.network.rotations import ROTATION_CODES
 from dexgrasp_planner.network.schedule import STEPS, angles, noised, velocity
 from dexgrasp_planner.network.velocity_field import VelocityField
 
 Model = Literal["decomposed", "typed", "joint"]
+Told = Callable[[Tensor, Tensor], Tensor]
+"""Joints (B, D) that belong to rotations (B, 3, 3) and translations (B, 3), differentiable."""
+GraspSteering = Callable[[Grasps, Told | None, float], Grasps]
+"""Estimates of clean grasps, moved: with how joints are told (None: they are free), at an angle of the noise [rad]."""
+_JUMP = 1.0  # no single step is as long
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,7 @@ class DiffusionHead(nn.Module):
 
         Sec. 4.3 of DexGraspNet 2.0; joints are told from the true pose.
         """
-        x0 = torch.cat([self._code.encode(grasps.rotation), grasps.translation], dim=-1)
-        if self.joint_mlp is None:
-            x0 = torch.cat([x0, grasps.joints], dim=-1)
+        x0 = self._encoded(grasps)
         step = torch.randint(STEPS, (len(feature),), generator=generator)
         angle = angles()[step].to(device=feature.device, dtype=feature.dtype)
         noise = noise_like(feature, x0.shape[-1], generator)
@@ -89,14 +94,48 @@ class DiffusionHead(nn.Module):
             kind = (chances.exp().cumsum(dim=-1) < draws).sum(dim=-1).clamp(max=self.config.kinds - 1)
             surprise = chances.gather(1, kind[:, None]).squeeze(1)
         noise = noise_like(feature, self.policy.channels, generator)
-        samples, likelihood = sample_flow(
-            self.policy.conditioned(self._aware(feature, kind)), noise, FLOW_PRESETS[preset]
-        )
+        samples, likelihood = self._followed(feature, kind, noise, preset)
+        return Proposed(self._decoded(samples, feature, kind), likelihood + surprise, noise)
+
+    @torch.no_grad()
+    def steered(self, feature: Tensor, kind: Tensor, noise: Tensor, preset: str, steer: GraspSteering) -> Grasps:
+        """The grasps that noise (B, C) leads to if estimates of them are moved on the way.
+
+        Args:
+            feature: (B, F).
+            kind: (B,).
+            noise: As in what `propose` gave; with a `steer` that moves nothing, so is what it leads to.
+            preset: Name in `FLOW_PRESETS`.
+            steer: How estimates are moved.
+        """
+        told = None if self.joint_mlp is None else partial(self._told, feature, kind=kind)
+
+        def way(clean: Tensor, angle: float) -> Tensor:
+            grasps = self._decoded(clean, feature, kind)
+            moved = steer(grasps, told, angle)
+            step = self._encoded(moved) - self._encoded(grasps)
+            # Codes that are not continuous may say the next rotation by quite other numbers: that is no way to go.
+            return torch.where(step.norm(dim=1, keepdim=True) < _JUMP, step, 0.0)
+
+        return self._decoded(self._followed(feature, kind, noise, preset, way).samples, feature, kind)
+
+    def _followed(
+        self, feature: Tensor, kind: Tensor, noise: Tensor, preset: str, steer: Steering | None = None
+    ) -> Sampled:
+        return sample_flow(self.policy.conditioned(self._aware(feature, kind)), noise, FLOW_PRESETS[preset], steer)
+
+    def _encoded(self, grasps: Grasps) -> Tensor:
+        """What is diffused (B, C) of grasps."""
+        x0 = torch.cat([self._code.encode(grasps.rotation), grasps.translation], dim=-1)
+        return torch.cat([x0, grasps.joints], dim=-1) if self.joint_mlp is None else x0
+
+    def _decoded(self, samples: Tensor, feature: Tensor, kind: Tensor) -> Grasps:
+        """Grasps of what is diffused (B, C), joints told where they are not part of it."""
         turn, translation, joints = samples.split([self._code.size, 3, samples.shape[-1] - self._code.size - 3], dim=-1)
         rotation = self._code.decode(turn)
         if self.joint_mlp is not None:
             joints = self._told(feature, rotation, translation, kind)
-        return Proposed(Grasps(rotation, translation, joints, kind), likelihood + surprise)
+        return Grasps(rotation, translation, joints, kind)
 
     def _aware(self, feature: Tensor, kind: Tensor) -> Tensor:
         """Features that also say which kind of grasp is meant."""

@@ -16,6 +16,8 @@ from dexgrasp_planner.network.velocity_field import Flow
 Method = Literal["euler", "ab2"]
 FlowField = Callable[[Tensor, int], Flow]
 """Velocity and divergence of samples (B, C) at one training step."""
+Steering = Callable[[Tensor, float], Tensor]
+"""How far to move estimates of clean samples (B, C), told at an angle of the noise [rad]."""
 
 
 @dataclass(frozen=True)
@@ -44,52 +46,57 @@ class Sampled(NamedTuple):
 
 
 @torch.no_grad()
-def sample_flow(field: FlowField, noise: Tensor, preset: FlowPreset) -> Sampled:
+def sample_flow(field: FlowField, noise: Tensor, preset: FlowPreset, steer: Steering | None = None) -> Sampled:
     """Follow the flow from noise to data.
 
     `d log p / da = - div v` along the way (Song et al. 2021, Eq. 39; DexGraspNet 2.0, Eq. 7).
+
+    Where it is steered, the estimate of the clean sample is moved and the noise in the state stays what it is (MPGD: He
+    et al. 2024, Alg. 1): since `x = cos(a) x0 + sin(a) noise`, the next state moves by cos(a) of as much.
 
     Args:
         field: Asked at integer training steps only.
         noise: (B, C), standard normal.
         preset: How.
+        steer: None: nothing moves samples but the flow. Otherwise likelihoods are those of no density: they leave out
+            what steering does to volumes.
     """
-    solve = _euler if preset.method == "euler" else _adams_bashforth
-    samples, growth = solve(field, noise, preset.evaluations)
+    growth = noise.new_zeros(len(noise))
+    nodes = _equal_times(preset.evaluations) if preset.method == "euler" else _crowded_angles(preset.evaluations)
+    x = noise
+    before: tuple[Flow, float] | None = None
+    for step, advance in nodes:
+        flow = field(x, step)
+        velocity, divergence = flow
+        if preset.method == "ab2" and before is not None:
+            ratio = 0.5 * advance / before[1]
+            velocity = velocity + ratio * (velocity - before[0].velocity)
+            divergence = divergence + ratio * (divergence - before[0].divergence)
+        following = x - advance * velocity
+        growth = growth + advance * divergence
+        if steer is not None:
+            angle = float(angles()[step])
+            clean = math.cos(angle) * x - math.sin(angle) * flow.velocity
+            following = following + math.cos(max(angle - advance, 0.0)) * steer(clean, angle)
+        x, before = following, (flow, advance)
     normal = -0.5 * (noise.square().sum(dim=-1) + noise.shape[-1] * math.log(2.0 * math.pi))
-    return Sampled(samples, normal + growth)
+    return Sampled(x, normal + growth)
 
 
-def _euler(field: FlowField, x: Tensor, evaluations: int) -> tuple[Tensor, Tensor]:
-    """As the authors do: equal steps in time, the angle's rate taken at the start of each."""
-    growth = x.new_zeros(len(x))
+def _equal_times(evaluations: int) -> list[tuple[int, float]]:
+    """Training steps, and how far the angle goes from each: as the authors do, equal in time."""
     stride = STEPS // evaluations
     beta, angle = betas(), angles()
-    for step in range(STEPS - stride, -1, -stride):
-        advance = float(0.5 * stride * beta[step] / torch.tan(angle[step]))
-        flow = field(x, step)
-        x = x - advance * flow.velocity
-        growth = growth + advance * flow.divergence
-    return x, growth
+    steps = range(STEPS - stride, -1, -stride)
+    # The angle's rate is taken at the start of each.
+    return [(step, float(0.5 * stride * beta[step] / torch.tan(angle[step]))) for step in steps]
 
 
-def _adams_bashforth(field: FlowField, x: Tensor, evaluations: int) -> tuple[Tensor, Tensor]:
-    growth = x.new_zeros(len(x))
+def _crowded_angles(evaluations: int) -> list[tuple[int, float]]:
+    """The same, for nodes that lie closer near the data; the last ends there."""
     steps = _nodes(evaluations)
     ends = [float(angles()[step]) for step in steps] + [0.0]
-    before: Flow | None = None
-    for index, step in enumerate(steps):
-        flow = field(x, step)
-        advance = ends[index] - ends[index + 1]
-        velocity, divergence = flow
-        if before is not None:
-            ratio = 0.5 * advance / (ends[index - 1] - ends[index])
-            velocity = velocity + ratio * (velocity - before.velocity)
-            divergence = divergence + ratio * (divergence - before.divergence)
-        x = x - advance * velocity
-        growth = growth + advance * divergence
-        before = flow
-    return x, growth
+    return [(step, start - end) for step, start, end in zip(steps, ends, ends[1:], strict=False)]
 
 
 def _nodes(evaluations: int) -> list[int]:

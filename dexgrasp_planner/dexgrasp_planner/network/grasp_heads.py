@@ -33,10 +33,17 @@ class Grasps(NamedTuple):
 
 
 class Proposed(NamedTuple):
-    """What a head gives for B seeds: grasps, and how likely each is: (B,) [nat]; 0 where it cannot tell."""
+    """What a head gives for B seeds.
+
+    Attributes:
+        grasps: One for each.
+        log_likelihood: How likely each is: (B,) [nat]; 0 where the head cannot tell.
+        noise: What a flow led to them from (B, C); None where the head solves none.
+    """
 
     grasps: Grasps
     log_likelihood: Tensor
+    noise: Tensor | None = None
 
 
 class GraspHead(Protocol):

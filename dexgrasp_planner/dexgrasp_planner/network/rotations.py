@@ -38,6 +38,13 @@ def nearest_rotation(matrix: Tensor) -> Tensor:
     return torch.where(finite, u @ vh, torch.nan).to(matrix.dtype)
 
 
+def turned(rotation: Tensor, turn: Tensor) -> Tensor:
+    """Rotations (B, 3, 3) after turns (B, 3) [rad] about their own axes: R exp([turn])."""
+    axes = torch.eye(3, dtype=turn.dtype).expand(len(turn), 3, 3)
+    skew = torch.linalg.cross(turn[:, None].expand(-1, 3, -1), axes).transpose(1, 2)
+    return rotation @ torch.matrix_exp(skew)
+
+
 def quaternion_of(rotation: Tensor) -> Tensor:
     """Unit quaternions wxyz (B, 4), w >= 0, of rotations (B, 3, 3)."""
     m = rotation

@@ -62,6 +62,9 @@ class GraspGeneratorConfig:
 
     cell: str = param("ur5_leap", "workcell: name or path of its file (hand, camera pose, object area)")
     generator: str = param("", "generator used where a goal names none; empty: `diffusion`, if there is a checkpoint")
+    guidance: str = param(
+        "", "when physics moves the grasps of `diffusion`: none, sampler, refine or both; empty: its default"
+    )
     max_grasps: int = param(100, "grasps returned where a goal says zero", range=(1, _MOST_GRASPS))
     cloud_timeout: float = param(3.0, "how long to wait for a fresh cloud [s]", range=(0.1, 60.0))
     cloud_age: float = param(0.5, "oldest cloud that counts as fresh, by its stamp [s]", range=(0.05, 60.0))
@@ -200,7 +203,7 @@ class GraspGeneratorNode(Node):
     def _generator(self, name: str) -> GraspGenerator:
         if name not in self._generators:
             try:
-                self._generators[name] = make_generator(name, self._hand)
+                self._generators[name] = make_generator(name, self._hand, self._config.guidance)
             except UnknownBackendError as error:
                 raise UnknownGeneratorError(str(error)) from error
             except UnavailableBackendError as error:

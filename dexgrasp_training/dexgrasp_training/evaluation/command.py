@@ -102,7 +102,7 @@ def evaluate(dataset: Dataset, wanted: Evaluation, console: Console) -> dict[str
         console.print(shown)
     _print_samplers(content["samplers"], console)
     if wanted.page is not None:
-        write_page(wanted.page, content, scenes, dataset, wanted.pictures, console)
+        write_page(wanted.page, content, scenes, dataset, wanted.competing, wanted.pictures, console)
     return content
 
 

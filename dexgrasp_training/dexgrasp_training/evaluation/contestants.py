@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dexgrasp_planner.checkpoints import Checkpoint
-from dexgrasp_planner.finishing import CLOSED, FINISHES, PRESSED, REFINED, SAMPLED
+from dexgrasp_planner.finishing import CLOSED, FINISHES, PRESSED, SAMPLED
 from dexgrasp_planner.generators import GRASP_GENERATORS, GenerateError, GraspGenerator, SceneCloud
+from dexgrasp_planner.guidance import GUIDANCES, REFINE, UNGUIDED
 from dexgrasp_planner.learned import (
     BOTH,
     RANKINGS,
@@ -29,8 +30,8 @@ from dexgrasp_training.errors import SettingsError
 HEURISTIC = "heuristic"  # what the others are compared with
 _ALL = (
     *RANKINGS,
-    *(f"{ranking}+{finish}" for ranking in (BOTH, SUCCESS) for finish in (CLOSED, REFINED)),
-    f"{SUCCESS}+{PRESSED}",
+    *(f"{ranking}+{done}" for ranking in (BOTH, SUCCESS) for done in (CLOSED, *GUIDANCES[1:])),
+    f"{SUCCESS}+{REFINE}+{PRESSED}",
 )
 SAMPLERS = tuple(FLOW_PRESETS)
 
@@ -44,7 +45,8 @@ class Contestant:
         generator: Name in `GRASP_GENERATORS`; empty: a checkpoint.
         checkpoint: Its folder.
         ranking: What its grasps are ranked by.
-        finish: What is done to them before they are offered.
+        finish: What the hand does at them.
+        guidance: When physics moves the best of them.
         sampler: How they are sampled.
         digest: Of the checkpoint's files: rows of one are not those of another.
     """
@@ -54,6 +56,7 @@ class Contestant:
     checkpoint: str = ""
     ranking: str = ""
     finish: str = ""
+    guidance: str = ""
     sampler: str = ""
     digest: str = ""
 
@@ -65,7 +68,7 @@ class Answer:
     Attributes:
         grasps: Best first; none where there is an error.
         candidates: How many were proposed before the filter.
-        milliseconds: Of one generation. Rankings of the same samples count the sampling and the first one's filter.
+        milliseconds: Of one generation. Rankings of the same samples count the sampling and the filter that they share.
         error: Why there are no grasps; None otherwise.
     """
 
@@ -81,8 +84,9 @@ def contestants(
     """The contestants that a command asks for.
 
     Args:
-        names: Generators, and rankings of every checkpoint, plain or with `+closed`, `+refined` or `+pressed` behind
-            them; none: `heuristic`, and with a checkpoint all that it can do.
+        names: Generators, and rankings of every checkpoint, plain or with a guidance, a finish or both behind them:
+            `success+refine+pressed`. Without a finish guided grasps are closed, others stay as sampled. None:
+            `heuristic`, and with a checkpoint all that it can do.
         checkpoints: Folders, each as `FOLDER` or `NAME=FOLDER`; names are shown where there are several.
         hand: Its name.
         sampler: One of `SAMPLERS`.
@@ -102,29 +106,24 @@ def contestants(
     tells = {folder: Checkpoint.load(Path(folder)).success_model() is not None for folder in folders.values()}
     found: list[Contestant] = []
     for name in names or (HEURISTIC, *(_ALL if checkpoints else ())):
-        ranking, _, finish = name.partition("+")
         if name in generators:
             found.append(Contestant(name, generator=name))
-        elif ranking not in RANKINGS or finish not in ("", *FINISHES[1:]):
+            continue
+        ranking, guidance, finish = _parts(name)
+        if ranking not in RANKINGS:
             raise SettingsError(f"There is no contestant {name!r}. Contestants: {', '.join([*generators, *_ALL])}.")
-        elif not checkpoints:
+        if not checkpoints:
             raise SettingsError(f"{name!r} ranks what a network samples; give one: --checkpoint FOLDER.")
-        else:
-            for prefix, folder in folders.items():
-                if ranking != SUCCESS or tells[folder]:
-                    one = Contestant(prefix + name, "", folder, ranking, finish or SAMPLED, sampler)
-                    found.append(one)
-                elif names:
-                    raise SettingsError(
-                        f"{folder} cannot tell the chance of a lift; let it learn: dexgrasp-train score."
-                    )
+        for prefix, folder in folders.items():
+            if ranking != SUCCESS or tells[folder]:
+                found.append(Contestant(prefix + name, "", folder, ranking, finish, guidance, sampler))
+            elif names:
+                raise SettingsError(f"{folder} cannot tell the chance of a lift; let it learn: dexgrasp-train score.")
     if compare_samplers:
         for prefix, folder in folders.items():
             for preset in SAMPLERS:
-                one = Contestant(f"{prefix}{BOTH} ({preset})", "", folder, BOTH, SAMPLED, preset)
-                if all(
-                    (c.checkpoint, c.ranking, c.finish, c.sampler) != (folder, BOTH, SAMPLED, preset) for c in found
-                ):
+                one = Contestant(f"{prefix}{BOTH} ({preset})", "", folder, BOTH, SAMPLED, UNGUIDED, preset)
+                if all(replace(other, name=one.name) != one for other in found):
                     found.append(one)
     twice = {one.name for one in found if sum(other.name == one.name for other in found) > 1}
     if twice:
@@ -155,15 +154,18 @@ def ask(
         except GenerateError as error:
             answers.update({one.name: Answer(_nothing(hand), 0, _since(start), error) for one in same})
             continue
-        first = 0.0
+        sampling, filters = _since(start), dict[int, float]()
         for one in same:
-            grasps, missing = _nothing(hand), None
+            grasps, missing, start = _nothing(hand), None, time.perf_counter()
+            filtering = 0.0
             try:
-                grasps = generator.rank(found, top, one.ranking, one.finish)
+                executable = generator.executable(found, one.finish)
+                filtering = filters.setdefault(id(executable), _since(start))
+                start = time.perf_counter()
+                grasps = generator.rank(found, top, one.ranking, one.finish, one.guidance)
             except GenerateError as error:
                 missing = error
-            first = first or _since(start)
-            answers[one.name] = Answer(grasps, found.drawn, first, missing)
+            answers[one.name] = Answer(grasps, found.drawn, sampling + filtering + _since(start), missing)
     return {one.name: answers[one.name] for one in competing}, sampled
 
 
@@ -176,10 +178,24 @@ def about(competing: Sequence[Contestant]) -> dict[str, Any]:
     }
 
 
+def unguided(one: Contestant, competing: Sequence[Contestant]) -> Contestant | None:
+    """The one that differs from a guided contestant by its guidance alone; None if it does not compete."""
+    plain = replace(one, guidance=UNGUIDED)
+    return next((other for other in competing if other != one and replace(other, name=one.name) == plain), None)
+
+
 def checkpoint_name(folder: str) -> str:
     """Of a checkpoint where none is given: that of its folder, or of the run's folder that holds it."""
     path = Path(folder)
     return path.parent.name if path.name == "checkpoint" else path.name
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Ranking, guidance and finish that a contestant's name means; no ranking if it means nothing."""
+    ranking, *rest = name.split("+")
+    guidance = rest.pop(0) if rest and rest[0] in GUIDANCES[1:] else UNGUIDED
+    finish = rest.pop(0) if rest and rest[0] in FINISHES else SAMPLED if guidance == UNGUIDED else CLOSED
+    return ("" if rest else ranking), guidance, finish
 
 
 def _named(checkpoints: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dexgrasp_description import load_hand
 from dexgrasp_training.dataset import Dataset
-from dexgrasp_training.evaluation.contestants import HEURISTIC
+from dexgrasp_training.evaluation.contestants import HEURISTIC, Contestant, unguided
 from dexgrasp_training.evaluation.pictures import GraspPicture
 from dexgrasp_training.evaluation.scenes import TestScene
 from dexgrasp_training.evaluation.summary import OUTCOMES, succeeded
@@ -35,6 +35,7 @@ def write_page(
     content: Mapping[str, Any],
     scenes: Sequence[Mapping[str, Any]],
     dataset: Dataset,
+    competing: Sequence[Contestant],
     pictures: int,
     console: Console,
 ) -> None:
@@ -45,6 +46,7 @@ def write_page(
         content: Of the JSON report.
         scenes: Rows of each scene, as `trial.try_scene` wrote them.
         dataset: What they are of.
+        competing: Whose rows they are.
         pictures: Scenes that are drawn, at most.
         console: Where it is said if nothing can be drawn.
 
@@ -52,11 +54,15 @@ def write_page(
         DatasetError: A file of the dataset is damaged, or the page cannot be written.
     """
     drawn: list[dict[str, Any]] = []
+    names = list(content["contestants"])
+    pair = _pair(content["contestants"], competing)
+    # The heuristic, and what guidance makes of grasps, or else the last of the others.
+    shown = [name for name in names if name == HEURISTIC] + (pair or [name for name in names if name != HEURISTIC][-1:])
     missing = ""
     try:
         with console.status("Drawing grasps"):
             for scene in scenes[:pictures]:
-                drawn.append(_draw(dataset, content["settings"]["hand"], scene, list(content["contestants"])))
+                drawn.append(_draw(dataset, content["settings"]["hand"], scene, shown))
     except RenderError as error:
         missing = str(error)
         console.print(f"[yellow]No pictures[/]: {error}", highlight=False)
@@ -66,22 +72,29 @@ def write_page(
         kinds=KINDS,
         outcomes=OUTCOMES,
         chart=_chart(content["contestants"]),
+        pair=pair,
         pictures=drawn,
         pictures_missing=missing,
     )
     write_file(path.expanduser(), lambda stream: stream.write(page.encode()))
 
 
-def _draw(dataset: Dataset, hand: str, scene: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The best grasps of the heuristic and of the last other contestant in the first view of a scene."""
+def _pair(figures: Mapping[str, Mapping[str, Any]], competing: Sequence[Contestant]) -> list[str]:
+    """Of the guided contestants that which lifts most, after the same without guidance; none if no such two compete."""
+    pairs = [(before.name, one.name) for one in competing if (before := unguided(one, competing))]
+    best = max(pairs, key=lambda pair: figures[pair[1]]["successes"], default=())
+    return list(best)
+
+
+def _draw(dataset: Dataset, hand: str, scene: Mapping[str, Any], shown: Sequence[str]) -> dict[str, Any]:
+    """The best grasps of some contestants, in this order, in the first view of a scene."""
     test = TestScene(dataset, scene["scene"])
     stage = GraspPicture(load_hand(hand), test)
-    shown = [name for name in names if name == HEURISTIC][:1] + [name for name in names if name != HEURISTIC][-1:]
     view = scene["rows"][0]["view"]
     figures = []
-    for row in scene["rows"]:
-        if row["view"] != view or row["contestant"] not in shown:
-            continue
+    rows = {row["contestant"]: row for row in scene["rows"] if row["view"] == view}
+    for name in shown:
+        row = rows[name]
         figure = {"contestant": row["contestant"], "lifted": succeeded(row), "picture": "", "words": row["error_msg"]}
         if row["best"]:
             best = row["best"]

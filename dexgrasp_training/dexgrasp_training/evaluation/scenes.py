@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from dexgrasp_common.transforms import apply
+from dexgrasp_common.transforms import apply, invert
 from dexgrasp_perception.cloud import deproject
 from dexgrasp_planner.generators import SceneCloud
 from dexgrasp_sim.depth_noise import DepthNoise
@@ -81,6 +81,7 @@ class TestScene:
             for pose, asset in zip(self.record.world_T_object, assets, strict=True)
         ]
         self._surface = cKDTree(np.concatenate(surfaces))
+        self._fields = [asset.field for asset in assets]
         self._owner = np.repeat(np.arange(len(assets)), [len(points) for points in surfaces])
 
     def cloud(self, view: int, noise: float, seed: int) -> SceneCloud:
@@ -104,6 +105,13 @@ class TestScene:
     def targets(self, seed_point: NDArray[np.float64]) -> NDArray[np.intp]:
         """Index of the object that each seed point (N, 3) [m], world, lies on or nearest to."""
         return self._owner[self._surface.query(seed_point)[1]] if len(seed_point) else np.zeros(0, dtype=np.intp)
+
+    def depth(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """How deep points (P, 3) [m], world, are in any of the objects: (P,) [m], 0 outside."""
+        deepest = np.zeros(len(points))
+        for field, pose in zip(self._fields, self.record.world_T_object, strict=True):
+            deepest = np.maximum(deepest, -field.distance(apply(invert(pose), points)))
+        return deepest
 
 
 def family_of(source: str) -> str:

@@ -49,7 +49,8 @@ def tables(figures: Mapping[str, Mapping[str, Any]], title: str) -> list[Table]:
     against = any(figure.get("against_heuristic") for figure in figures.values())
     lifts = Table(title=title, title_justify="left")
     lifts.add_column("contestant", no_wrap=True)
-    for column in ("lifts [%]", *kinds, *(["against heuristic"] if against else []), "generate [ms]"):
+    last = ("depth, mean and most [mm]", "generate [ms]")
+    for column in ("lifts [%]", *kinds, *(["against heuristic"] if against else []), *last):
         lifts.add_column(column, justify="right", overflow="fold")
     for name, figure in figures.items():
         cells = [_percent(figure["success"])]
@@ -57,6 +58,8 @@ def tables(figures: Mapping[str, Mapping[str, Any]], title: str) -> list[Table]:
         if against:
             cells.append(_points(figure.get("against_heuristic")))
         milliseconds = figure["generate_ms"]
+        depth = figure["depth_mm"]
+        cells.append("-" if depth is None else f"{depth['mean']:.1f}, {depth['most']:.1f}")
         lifts.add_row(name, *cells, "-" if milliseconds is None else f"{milliseconds:.0f}")
     outcomes = [name for name in OUTCOMES if any(figure["outcomes"][name] for figure in figures.values())]
     reasons = Table(title="What became of the best grasps", title_justify="left")
@@ -74,6 +77,7 @@ def _figures(rows: Sequence[_Row], objects: Mapping[str, Sequence[Mapping[str, A
     outcomes = Counter(row["outcome"][0] if row["outcome"] else NO_GRASP for row in rows)
     codes = Counter(str(row["error_code"]) for row in rows if row["error_code"])
     times = [row["generate_ms"] for row in rows]
+    depths = [1e3 * row["depth"][0] for row in rows if row["depth"]]
 
     def family(row: _Row) -> str | None:
         if not row["aimed"]:
@@ -96,6 +100,8 @@ def _figures(rows: Sequence[_Row], objects: Mapping[str, Sequence[Mapping[str, A
             for code, count in sorted(codes.items())
         },
         "lifted_another_object": sum(succeeded(row) and row["lifted"][0] != row["aimed"][0] for row in rows),
+        # Of the hand's deepest point in the true objects, at the best grasps.
+        "depth_mm": {"mean": round(float(np.mean(depths)), 3), "most": round(max(depths), 3)} if depths else None,
         "generate_ms": float(np.median(times)) if times else None,
     }
 

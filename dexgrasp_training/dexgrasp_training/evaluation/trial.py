@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from dexgrasp_common.parameters import param
 from dexgrasp_planner.generators import GenerateError, GraspGenerator
+from dexgrasp_planner.hand_shape import HandPoints
 from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig, LiftOutcome, LiftResult
 from numpy.typing import NDArray
 
@@ -22,6 +25,7 @@ from dexgrasp_training.settings import seed_of
 from dexgrasp_training.storage import write_json
 
 Row = dict[str, Any]
+_SURFACE = 1500  # points of the hand whose depth is looked at
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def try_scene(
         for name, family in zip(test.record.objects, test.families, strict=True)
     ]
     rows = [
-        {"scene": scene, "kind": test.record.kind, "view": view, "contestant": name, **_row(test, answer, result)}
+        {"scene": scene, "kind": test.record.kind, "view": view, "contestant": name, **_row(test, hand, answer, result)}
         for (view, name, answer), result in zip(asked, lifted, strict=True)
     ]
     write_json(Path(target), {"scene": scene, "objects": families, "rows": rows, "samplers": compared})
@@ -139,7 +143,7 @@ def _rows_of(result: LiftResult, rows: NDArray[np.intp]) -> LiftResult:
     return LiftResult(**{name: array[rows] for name, array in vars(result).items()})
 
 
-def _row(test: TestScene, answer: Answer, result: LiftResult) -> Row:
+def _row(test: TestScene, hand: HandModel, answer: Answer, result: LiftResult) -> Row:
     grasps = answer.grasps
     aimed = test.targets(grasps.seed_point)
     return {
@@ -152,9 +156,24 @@ def _row(test: TestScene, answer: Answer, result: LiftResult) -> Row:
         "rise": np.round(result.rise, 4).tolist(),
         "aimed": aimed.tolist(),
         "held": result.held.tolist(),
+        "depth": np.round(_depths(test, hand, grasps), 5).tolist(),
         "lifted": np.where(result.success, result.lifted, -1).tolist(),
         "best": _best(grasps),
     }
+
+
+def _depths(test: TestScene, hand: HandModel, grasps: GraspSet) -> NDArray[np.float64]:
+    """How deep the deepest point of the hand is in the true objects at each grasp (N,) [m]."""
+    if not len(grasps):
+        return np.zeros(0)
+    points = _outside(hand).in_world(torch.as_tensor(grasps.world_T_palm), torch.as_tensor(grasps.grasp))
+    return np.array([test.depth(own).max() for own in points.transpose(1, 2).numpy()])
+
+
+@lru_cache(maxsize=1)
+def _outside(hand: HandModel) -> HandPoints:
+    samples = {link: points for link, (points, _) in hand.surface_samples(_SURFACE).items()}
+    return HandPoints(hand, samples, torch.float64)
 
 
 def _best(grasps: GraspSet) -> Row | None:
