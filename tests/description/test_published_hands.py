@@ -132,10 +132,30 @@ def test_shadow_palm_in_dexgrasp_anythings_frame_is_the_closed_form() -> None:
     np.testing.assert_allclose(frame_T_palm[:3, 3], [0.034 * s, -0.01, 0.21301 + 0.034 * c], atol=1e-9)
     turn = Rotation.from_euler("YX", [-0.3, 0.25]).as_matrix()
     np.testing.assert_allclose(frame_T_palm[:3, :3], turn, atol=1e-9)
-    with pytest.raises(UnknownNameError, match="Its frames: dexgrasp_anything"):
+    with pytest.raises(UnknownNameError, match="Its frames: dexgrasp_anything, dexgraspbench"):
         ForwardKinematics(hand).frame_poses(torch.as_tensor(q)[None], "mano")
     with pytest.raises(UnknownNameError, match="Its frames: none"):
-        ForwardKinematics(load_hand("leap_right")).frame_poses(torch.zeros(1, 16), "mano")
+        ForwardKinematics(load_hand("panda_gripper")).frame_poses(torch.zeros(1, 2), "mano")
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "wxyz"),
+    [
+        ("shadow_right", [0.0, 0.0, 0.034], [1.0, 0.0, 0.0, 0.0]),
+        ("allegro_right", [0.0, 0.0, 0.0], [0.0, 0.707107, 0.0, 0.707107]),
+        ("leap_right", [0.0, 0.0, 0.1], [0.0, 1.0, 0.0, 0.0]),
+    ],
+)
+def test_palms_in_dexgraspbenchs_roots_are_where_menageries_models_have_them(
+    name: str, position: list[float], wxyz: list[float]
+) -> None:
+    """Pose of the palm's body in the root; of Shadow, whose forearm and wrist joints are left out, in the wrist."""
+    hand = load_hand(name)
+    palm_T_root = ForwardKinematics(hand).frame_poses(torch.as_tensor(hand.home[None].copy()), "dexgraspbench")[0]
+    root_T_palm = invert(palm_T_root.numpy())
+    np.testing.assert_allclose(root_T_palm[:3, 3], position, atol=1e-9)
+    turn = Rotation.from_quat(wxyz, scalar_first=True).as_matrix()
+    np.testing.assert_allclose(root_T_palm[:3, :3], turn, atol=1e-6)
 
 
 def test_the_wrist_of_shadow_moves_no_finger() -> None:

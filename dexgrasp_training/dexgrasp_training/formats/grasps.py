@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -19,30 +20,40 @@ from dexgrasp_training.synthesis.method import IMPORTED, METHODS
 _BATCH = 4096  # grasps opened and squeezed at once
 
 
-def completed(hand: HandModel, name: str, object_T_palm: NDArray[np.float64], joints: NDArray) -> ObjectGrasps:
-    """Grasps of a hand on an object, with the postures by which DexGraspNet 2.0's benchmark executes them.
+def completed(
+    hand: HandModel,
+    name: str,
+    object_T_palm: NDArray[np.float64],
+    joints: NDArray,
+    pregrasp: NDArray[np.float64] | None = None,
+    squeeze: NDArray[np.float64] | None = None,
+) -> ObjectGrasps:
+    """Grasps of a hand on an object, with their own open hand and squeeze, or those of DexGraspNet 2.0's benchmark.
 
-    The open hand has every fingertip-link origin 25 mm back against its inner normal, the squeeze 30 mm forward along
-    it without the part along the approach (`dexgrasp_planner.postures`), within the joint limits. There are no
-    contacts, and the quality is 0.
+    The benchmark's open hand has every fingertip-link origin 25 mm back against its inner normal, its squeeze 30 mm
+    forward along it without the part along the approach (`dexgrasp_planner.postures`), within the joint limits. There
+    are no contacts, and the quality is 0.
 
     Args:
         object_T_palm: array (N, 4, 4).
         joints: array (N, D), in the hand's joint order [rad or m].
+        pregrasp: array (N, D), the open hand; None: the benchmark's [rad or m].
+        squeeze: array (N, D); None: the benchmark's [rad or m].
     """
     grasp = np.clip(joints.astype(np.float64), hand.lower, hand.upper)
     rules = _rules(hand.name)
-    starts = range(0, len(grasp), _BATCH)
-    opened = [rules.opened(grasp[start : start + _BATCH]) for start in starts]
-    squeezed = [rules.squeezed(grasp[start : start + _BATCH]) for start in starts]
+
+    def in_batches(rule: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.concatenate([grasp[:0], *(rule(grasp[i : i + _BATCH]) for i in range(0, len(grasp), _BATCH))])
+
     return ObjectGrasps(
         hand.name,
         name,
         METHODS,
         object_T_palm,
-        np.concatenate([grasp[:0], *opened]),
+        in_batches(rules.opened) if pregrasp is None else pregrasp,
         grasp,
-        np.concatenate([grasp[:0], *squeezed]),
+        in_batches(rules.squeezed) if squeeze is None else squeeze,
         np.full((len(grasp), CONTACTS, 3), np.nan),
         np.full(len(grasp), METHODS.index(IMPORTED), dtype=np.uint8),
         np.zeros(len(grasp)),

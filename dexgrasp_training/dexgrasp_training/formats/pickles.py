@@ -113,19 +113,39 @@ def read_pickled_array(path: Path, name: str = "arr_0") -> Any:
     try:
         with zipfile.ZipFile(io.BytesIO(_content(path))) as archive:
             stream = io.BytesIO(archive.read(f"{name}.npy"))
+    except (KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise FormatError(
+            f"{path} is damaged or holds no array {name!r} ({error}). Unpack the archive that it came in again."
+        ) from error
+    return _pickled_object(stream, path, name)
+
+
+def _pickled_object(stream: io.BytesIO, path: Path, name: str) -> Any:
+    """The object in NumPy's format of arrays of objects."""
+    try:
         version = np.lib.format.read_magic(stream)
         if version == (1, 0):
             _, _, dtype = np.lib.format.read_array_header_1_0(stream)
         else:
             _, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(
-            f"{path} is damaged or holds no array {name!r} ({error}). Unpack the archive that it came in again."
-        ) from error
+    except (ValueError, EOFError) as error:
+        raise FormatError(f"{path} is damaged ({error}). Unpack the archive that it came in again.") from error
     if dtype != np.dtype(object):
         raise FormatError(f"{path}: {name} holds {dtype}; a pickled dict is expected.")
     objects = _unpickled(stream.read(), path)
     return objects.item() if isinstance(objects, np.ndarray) and objects.size == 1 else objects
+
+
+def read_pickled_dict(path: Path) -> dict[str, Any]:
+    """The dict that NumPy pickled into an `.npy` file (`np.save(path, {...})`).
+
+    Raises:
+        FormatError: As `read_pickle`; or it holds something else.
+    """
+    content = _pickled_object(io.BytesIO(_content(path)), path, path.name)
+    if not isinstance(content, dict):
+        raise FormatError(f"{path} must hold a dict; it holds a {type(content).__name__}.")
+    return content
 
 
 def read_torch(path: Path) -> Any:
