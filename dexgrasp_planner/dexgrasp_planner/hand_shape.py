@@ -44,6 +44,7 @@ class HandPoints:
         self._columns = [self._fk.link_names.index(link) for link in self.links]
         self._local = [torch.tensor(np.asarray(points[link]).T, dtype=dtype, device=device) for link in self.links]
         self.link_of_point = torch.cat([torch.full((rows.shape[1],), i) for i, rows in enumerate(self._local)])
+        self._link_of_point, self._every_local = self.link_of_point.to(device), torch.cat(self._local, dim=1)
         self.moves = self._moving_joints(hand)
 
     def __len__(self) -> int:
@@ -61,6 +62,14 @@ class HandPoints:
             turned = (rotation @ local).reshape(len(q), 3, local.shape[1])
             placed[:, :, rows] = turned + world_T_link[:, number, :3, 3:]
         return placed
+
+    def some_in_world(self, world_T_palm: torch.Tensor, q: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Of the points of `in_world` those at an index (N, K), each pose with its own: (N, 3, K)."""
+        world_T_link = world_T_palm[:, None] @ self._fk.stacked_poses(q)[:, self._columns]
+        rows = torch.arange(len(q), device=index.device)[:, None]
+        world_T_own = world_T_link[rows, self._link_of_point[index]]
+        local = self._every_local.T[index][..., None]
+        return (world_T_own[..., :3, :3] @ local + world_T_own[..., :3, 3:])[..., 0].mT
 
     def per_link(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Smallest value of each link's points and which point has it: (N, P) to two (N, L)."""

@@ -15,7 +15,14 @@ from dexgrasp_planner.physics.constraints import (
     UnknownPhysicsError,
     physics_preset,
 )
-from dexgrasp_planner.physics.terms import Surface, external_penetration, nearest, self_penetration, surface_pulling
+from dexgrasp_planner.physics.terms import (
+    Surface,
+    deepest,
+    external_penetration,
+    nearest,
+    self_penetration,
+    surface_pulling,
+)
 from torch import Tensor
 
 from dexgrasp_description import load_hand
@@ -95,13 +102,39 @@ def test_nearest_points_are_nearest_also_far_from_the_origin_and_in_blocks(monke
     generator = torch.Generator().manual_seed(2)
     points = torch.randn(7, 3, 40, generator=generator) * 0.1
     surface = torch.randn(7, 3, 60, generator=generator) * 0.1
-    expected = torch.cdist(points.transpose(1, 2), surface.transpose(1, 2)).argmin(dim=2)
-    assert torch.equal(nearest(points, surface), expected)
+    distance = torch.cdist(points.transpose(1, 2), surface.transpose(1, 2))
+    expected = distance.argmin(dim=2)
+    shared = torch.cdist(points.transpose(1, 2), surface[:1].transpose(1, 2)).argmin(dim=2)
+    near = distance.amin(dim=2) < 0.03
+    assert 20 < near.sum() < 260
+    assert torch.equal(nearest(points, surface, 0.03)[near], expected[near])
+    for found in (nearest, terms._nearest_by_products):  # on the CPU, and as accelerators have it
+        assert torch.equal(found(points, surface), expected)
+        assert torch.equal(found(points, surface[:1]), shared)
+        far = torch.tensor([1.0, -2.0, 0.5])[:, None]
+        assert (found(points + far, surface + far) == expected).float().mean() > 0.99  # of float32's last digits
     monkeypatch.setattr(terms, "_MOST", 2 * 40 * 60)
-    assert torch.equal(nearest(points, surface), expected)
-    far = torch.tensor([1.0, -2.0, 0.5])[:, None]
-    assert (nearest(points + far, surface + far) == expected).float().mean() > 0.99  # of float32's last digits
-    assert torch.equal(nearest(points, surface[:1]), torch.cat([nearest(row[None], surface[:1]) for row in points]))
+    assert torch.equal(terms._nearest_by_products(points, surface), expected)
+
+
+def test_the_deepest_point_is_the_deepest_of_all() -> None:
+    outer = 0.05 * torch.randn(20, 3, 200, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for surface in (ball(400), plane()):
+        depths = torch.stack([external_penetration(outer[:, :, i : i + 1], surface) for i in range(outer.shape[2])], 1)
+        assert torch.equal(external_penetration(outer, surface), depths.amax(dim=1))
+        assert torch.equal(deepest(outer, surface), depths.argmax(dim=1))
+
+
+def test_some_points_of_a_hand_are_those_of_all() -> None:
+    hand = load_hand("shadow_right")
+    points = HandPhysics(hand, dtype=torch.float64).outer
+    q = torch.as_tensor(hand.home + 0.1)[None].repeat(3, 1)
+    palm = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
+    palm[:, :3, 3] = torch.randn(3, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    index = torch.tensor([[0, 700], [3, 3], [1500, 20]])
+    every = points.in_world(palm, q)
+    expected = every.gather(2, index[:, None].expand(-1, 3, -1))
+    torch.testing.assert_close(points.some_in_world(palm, q, index), expected)
 
 
 @pytest.mark.parametrize("config", [PHYSICS_PRESETS["paper"], PHYSICS_PRESETS["tuned"]], ids=["paper", "tuned"])

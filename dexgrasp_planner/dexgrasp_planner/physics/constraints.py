@@ -16,6 +16,7 @@ from dexgrasp_planner.hand_shape import HandPoints
 from dexgrasp_planner.physics.terms import (
     Depth,
     Surface,
+    deepest,
     external_penetration,
     self_penetration,
     surface_pulling,
@@ -109,9 +110,17 @@ class HandPhysics:
         """The terms for palms (B, 4, 4) and postures (B, D) [rad or m] against the surface of one object, or B."""
         return Constraints(
             surface_pulling(self.inner.in_world(object_T_palm, q), surface, self.config.reach),
-            external_penetration(self.outer.in_world(object_T_palm, q), surface, self.config.depth),
+            external_penetration(self._outer(object_T_palm, q, surface), surface, self.config.depth),
             self_penetration(self.keys.in_world(object_T_palm, q), self.pairs, self.least),
         )
+
+    def _outer(self, object_T_palm: Tensor, q: Tensor, surface: Surface) -> Tensor:
+        """Those outer points (B, 3, P) that count: where only the deepest does, no other has a gradient to follow."""
+        if self.config.depth != "deepest":
+            return self.outer.in_world(object_T_palm, q)
+        with torch.no_grad():
+            index = deepest(self.outer.in_world(object_T_palm, q), surface)
+        return self.outer.some_in_world(object_T_palm, q, index[:, None])
 
 
 def _pairs(hand: HandModel, links: list[str], apart: float) -> tuple[np.ndarray, np.ndarray]:

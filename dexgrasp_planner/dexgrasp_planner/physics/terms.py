@@ -5,10 +5,13 @@ Points are (B, 3, P), coordinates before points. Gradients are exact wherever th
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+from dexgrasp_planner.physics.nearest_point import deepest_points, nearest_points
 
 _TINY = 1e-12  # squared distances below this have no direction [m^2]
 _MOST = 1 << 26  # distances that are held at once
@@ -38,7 +41,7 @@ def surface_pulling(inner: Tensor, surface: Surface, reach: float) -> Tensor:
         surface: Of the object.
         reach: Points farther than this are not meant to touch [m].
     """
-    distance = _length(inner - _taken(surface.points, nearest(inner, surface.points)))
+    distance = _length(inner - _taken(surface.points, nearest(inner, surface.points, reach)))
     near = (distance < reach).to(distance.dtype)
     return (near * distance).sum(dim=1) / near.sum(dim=1).clamp_min(1.0)
 
@@ -54,11 +57,13 @@ def external_penetration(outer: Tensor, surface: Surface, depth: Depth = "deepes
         depth: `deepest`: that of the deepest point, as DexGrasp Anything has it; `mean`: over all points, those
             outside counting zero, which moves every part of a hand that is in the object and not one point of it.
     """
+    if depth == "deepest":
+        outer = outer.gather(2, deepest(outer, surface)[:, None, None].expand(-1, 3, 1))
     index = nearest(outer, surface.points)
     way = _taken(surface.points, index) - outer
     inside = ((way * _taken(surface.normals, index)).sum(dim=1) > 0.0).to(outer.dtype)
     deep = inside * _length(way)
-    return deep.amax(dim=1) if depth == "deepest" else deep.mean(dim=1)
+    return deep.mean(dim=1)  # of one point, if only the deepest counts
 
 
 def self_penetration(centres: Tensor, pairs: Tensor, least: Tensor) -> Tensor:
@@ -74,8 +79,30 @@ def self_penetration(centres: Tensor, pairs: Tensor, least: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def nearest(points: Tensor, surface: Tensor) -> Tensor:
-    """Index (B, P) of the surface point (B or 1, 3, M) that is nearest to each point (B, 3, P)."""
+def deepest(outer: Tensor, surface: Surface) -> Tensor:
+    """Index (B,) of the point (B, 3, P) that is deepest inside each surface; any, where none is."""
+    if outer.device.type == "cpu":
+        points, normals = (values.to(outer.dtype).numpy() for values in surface)
+        return torch.from_numpy(deepest_points(outer.numpy(), points, normals))
+    index = nearest(outer, surface.points)
+    way = _taken(surface.points, index) - outer
+    inside = (way * _taken(surface.normals, index)).sum(dim=1) > 0.0
+    return (inside * _length(way)).argmax(dim=1)
+
+
+@torch.no_grad()
+def nearest(points: Tensor, surface: Tensor, within: float = math.inf) -> Tensor:
+    """Index (B, P) of the surface point (B or 1, 3, M) that is nearest to each point (B, 3, P).
+
+    Of points that are farther than `within` [m] from the surface any index may come.
+    """
+    if points.device.type == "cpu":
+        return torch.from_numpy(nearest_points(points.numpy(), surface.to(points.dtype).numpy(), within))
+    return _nearest_by_products(points, surface)
+
+
+def _nearest_by_products(points: Tensor, surface: Tensor) -> Tensor:
+    """`nearest` for accelerators: all distances at once, or as many as are held."""
     rows = max(1, _MOST // max(1, points.shape[2] * surface.shape[2]))
     found = []
     for start in range(0, len(points), rows):
