@@ -219,6 +219,42 @@ def test_an_export_is_read_as_it_was_written(tmp_path: Path) -> None:
     np.testing.assert_allclose(first.joints, second.joints, atol=JOINT)
 
 
+@pytest.mark.parametrize(
+    ("file", "names", "lists", "held_out"),
+    [
+        ("leap_right_downsample.pt", ("contactdb+apple", "contactdb+banana"), None, ["contactdb+apple"]),
+        ("DexGRAB_leap_right_downsample.pt", ("apple", "duck"), None, ["duck"]),
+        ("Grasp_anyting_leap_right.pt", ("apple", "duck"), (["apple", "duck"], ["apple", "duck"]), []),
+        ("realdex_leap_right_downsample.pt", ("apple", "duck"), (["duck"], ["apple"]), ["apple"]),
+    ],
+)
+def test_what_a_data_set_holds_out_is_held_out(
+    tmp_path: Path, file: str, names: tuple[str, ...], lists: tuple[list[str], list[str]] | None, held_out: list[str]
+) -> None:
+    """MultiDex has its grasps a folder below the clouds, and no scales; it and DexGRAB have no file of splits."""
+    entries: list[Any] = []
+    for name in names:
+        mesh = tmp_path / "object" / f"{name.replace('+', '/')}.obj"
+        mesh.parent.mkdir(parents=True, exist_ok=True)
+        trimesh.creation.box(extents=(0.05, 0.06, 0.07)).export(mesh)
+        vector = torch.cat([torch.tensor([0.1, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]), torch.zeros(16)])
+        as_dict = grasp(object_name=name, translations=vector[:3])
+        entries.append((vector, torch.eye(3), name) if file.startswith("leap") else as_dict)
+    path = tmp_path / "shadowhand" / file
+    path.parent.mkdir()
+    torch.save({"info": {}, "metadata": entries}, path)
+    if lists:
+        (path.parent / "grasp.json").write_text(json.dumps({"_train_split": lists[0], "_test_split": lists[1]}))
+    points, faces = trimesh.sample.sample_surface(trimesh.creation.box(extents=(0.05, 0.06, 0.07)), 1000, seed=1)
+    wrong = np.hstack([points + [0.1, 0.0, 0.0], trimesh.creation.box().face_normals[faces]])
+    clouds = {names[0]: np.hstack([points, wrong[:, 3:]]), names[1]: wrong}
+    (tmp_path / "object_pcds_nors.pkl").write_bytes(pickle.dumps(clouds))
+    dataset = Dataset.open(tmp_path / "ours", create=True)
+    failed = import_dexgrasp_anything(path, dataset, tmp_path / "object", run)["failed"]
+    assert list(failed) == [names[1]]  # its cloud, which lies in the folder above, is off
+    assert dataset.objects("test") == held_out
+
+
 def test_joints_are_put_in_our_order_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = HandFile("robohand", "leap_right", tuple(reversed(LEAP.joint_names)))
     monkeypatch.setattr(dexgrasp_anything, "_HANDS", (theirs,))

@@ -93,6 +93,44 @@ _SCALINGS: Mapping[str, Scaling] = {
 }
 
 
+# What is held out of the data sets whose lists stand in the authors' loaders and not in a `grasp.json`.
+_HELD_OUT: Mapping[str, frozenset[str]] = {
+    "": frozenset(
+        {
+            "contactdb+apple",
+            "contactdb+camera",
+            "contactdb+cylinder_medium",
+            "contactdb+door_knob",
+            "contactdb+rubber_duck",
+            "contactdb+water_bottle",
+            "ycb+baseball",
+            "ycb+pear",
+            "ycb+potted_meat_can",
+            "ycb+tomato_soup_can",
+        }
+    ),
+    "DexGRAB": frozenset(
+        {
+            "camera",
+            "coffeemug",
+            "cubemiddle",
+            "cylinderlarge",
+            "cylindermedium",
+            "duck",
+            "eyeglasses",
+            "gamecontroller",
+            "pyramidmedium",
+            "pyramidsmall",
+            "rubberduck",
+            "table",
+            "torusmedium",
+            "torussmall",
+            "wristwatch",
+        }
+    ),
+}
+
+
 @dataclass(frozen=True, eq=False)
 class GraspFile:
     """The grasps of a file, N in all.
@@ -190,8 +228,9 @@ def import_dexgrasp_anything(
     lack, are derived (`formats.grasps`). What is already there is not made again.
 
     Args:
-        path: The `.pt` file. `object_pcds_nors.pkl` and `grasp.json` beside it are used where they are there: the
-            clouds to check the meshes' frames, the other for the split.
+        path: The `.pt` file. `object_pcds_nors.pkl` and `grasp.json` beside it, or in the folder above, are used where
+            they are there: the clouds to check the meshes' frames, the other for the split. MultiDex and DexGRAB have
+            no such file; of them is held out what the authors' loaders hold out.
         dataset: Where to.
         meshes: Folder with the objects' meshes, named as the objects are.
         run: Spreads tasks over workers under a title (`work.spread`).
@@ -205,8 +244,8 @@ def import_dexgrasp_anything(
         DatasetError: The dataset cannot be written.
     """
     file = read_grasp_file(path, scaling)
-    clouds = path.parent / CLOUDS
-    splits = _read_splits(path.parent / SPLITS)
+    clouds = _beside(path, CLOUDS)
+    splits = _read_splits(path)
     groups = _groups(file)
     failed: dict[str, str] = {}
     tasks = []
@@ -218,7 +257,7 @@ def import_dexgrasp_anything(
         elif not dataset.object_path(name).is_file():
             tasks.append(Task(name, add_mesh_object, (str(dataset.root), name, str(mesh), scale, splits(source))))
     failed |= {outcome.task: outcome.error for outcome in run(tasks, "objects") if outcome.error}
-    known = read_clouds(clouds) if clouds.is_file() else {}
+    known = read_clouds(clouds) if clouds else {}
     total = 0
     for name, rows in groups.items():
         if name in failed:
@@ -377,15 +416,22 @@ def _groups(file: GraspFile) -> dict[str, NDArray[np.intp]]:
     return groups
 
 
+def _beside(path: Path, name: str) -> Path | None:
+    """A file that goes with a grasp file: beside it, or in the folder above, as in MultiDex."""
+    return next((place for place in (path.parent / name, path.parent.parent / name) if place.is_file()), None)
+
+
 def _read_splits(path: Path) -> Callable[[str], Split]:
-    test: set[str] = set()
-    if path.is_file():
+    """Which split each object of a grasp file is of."""
+    test = set(_HELD_OUT.get(_parse_name(path)[0], ()))
+    lists = _beside(path, SPLITS)
+    if lists:
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(lists.read_text())
             # Where an object stands in both lists, as in the authors' own data set, nothing was held out.
             test = set(content["_test_split"]) - set(content["_train_split"])
         except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{path} must hold the lists _train_split and _test_split ({error}).") from error
+            raise FormatError(f"{lists} must hold the lists _train_split and _test_split ({error}).") from error
     return lambda name: "test" if name in test else "train"
 
 
