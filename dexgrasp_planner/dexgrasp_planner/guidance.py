@@ -37,7 +37,7 @@ UNGUIDED, SAMPLER, REFINE, TWICE = GUIDANCES = ("none", "sampler", "refine", "bo
 class GuideConfig:
     """When grasps are moved while they are sampled, how far, and by what."""
 
-    start: float = param(0.6, "angle of the noise from which on [rad]", range=(0.0, 1.5707))
+    start: float = param(0.3, "angle of the noise from which on [rad]", range=(0.0, 1.5707))
     most: float = param(0.1, "longest step at the start [40 mm or rad]", range=(0.0, 10.0))
     budget: float = param(
         0.0, "time after which the rest of the way is not guided [ms]; 0: no limit, and the same grasps every time"
