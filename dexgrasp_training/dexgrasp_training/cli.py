@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--report", type=Path, help="JSON file to write")
     measure.set_defaults(run=_bench)
     _add_fit(commands)
+    _add_expand(commands)
     _add_score(commands)
     _add_evaluate(commands)
     _add_evaluate_objects(commands)
@@ -118,6 +119,23 @@ def _add_fit(commands: Any) -> None:
     objects.add_argument(
         "--physics", metavar="PRESET", help="what is minimised beside the diffusion loss: none, paper, tuned, ..."
     )
+
+
+def _add_expand(commands: Any) -> None:
+    """`expand`."""
+    command = commands.add_parser(
+        "expand", help="let an object-level checkpoint propose grasps; those that hold join the dataset"
+    )
+    command.add_argument("dataset", type=Path)
+    command.add_argument("checkpoint", type=Path, help="its folder")
+    command.add_argument("--grasps", type=int, default=256, help="samples of each object")
+    command.add_argument("--sampler", default="fast", help="fast or paper")
+    command.add_argument("--guidance", type=float, default=1.0, help="of the sampler by physics, 0 to 1")
+    command.add_argument("--polish", type=int, default=0, help="steps of descent on the physics at the end")
+    command.add_argument("--seed", type=int, default=0, help="of every random choice; another one is another round")
+    command.add_argument("--report", type=Path, help="JSON file to write: counts and diversity before and after")
+    command.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
+    command.set_defaults(run=_expand)
 
 
 def _add_score(commands: Any) -> None:
@@ -221,6 +239,11 @@ def _add_exchange(commands: Any) -> None:
         command.set_defaults(run=work)
     _add_unit(meshes)
     anything.add_argument("--meshes", type=Path, required=True, metavar="DIR", help="folder with the objects' meshes")
+    anything.add_argument(
+        "--scaling",
+        choices=("multiply", "divide", "none"),
+        help="what scales do to objects; by default as the name tells",
+    )
     about = "write a dataset in others' formats, or what a run has learnt as a checkpoint that can be passed on"
     formats = commands.add_parser("export", help=about).add_subparsers(required=True, metavar="FORMAT")
     checkpoint = formats.add_parser(
@@ -320,7 +343,7 @@ def _import_anything(options: argparse.Namespace, console: Console) -> None:
 
     with _at_work(options, console, create=True) as run:
         work = run_elsewhere(run, "import")
-        console.print(import_dexgrasp_anything(options.source, run.dataset, options.meshes, work))
+        console.print(import_dexgrasp_anything(options.source, run.dataset, options.meshes, work, options.scaling))
     _show(options, console)
 
 
@@ -381,6 +404,37 @@ def _fit_objects(options: argparse.Namespace, console: Console) -> None:
     dataset = Dataset.open(options.dataset)
     checkpoint = fit_objects(dataset, options.folder, settings, options.device, options.start, console)
     console.print(f"The checkpoint is {checkpoint}")
+
+
+def _expand(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_training.stages.expand import ExpandConfig, run_expand
+
+    config = ExpandConfig(
+        attempts=options.grasps,
+        sampler=options.sampler,
+        guidance=options.guidance,
+        polish=options.polish,
+        seed=options.seed,
+    )
+    dataset = Dataset.open(options.dataset)
+    with sole_writer(dataset):
+        run = Run(dataset, _settings(dataset, None, ()), (), Workers(jobs=options.jobs), console)
+        done = run_expand(run, options.checkpoint, config)
+    table = Table(title="grasps before and after", title_justify="left")
+    figures = {"grasps": "grasps", "objects": "objects", "effective_directions": "directions"}
+    figures |= {"joint_spread_on_one_object_rad": "joint spread on one object [rad]"}
+    for column in ("", *figures.values()):
+        table.add_column(column, justify="right" if column else "left")
+    for name in done["after"]:
+        cells = [[_figure(done[when].get(name, {}).get(key)) for when in ("before", "after")] for key in figures]
+        table.add_row(name, *(" -> ".join(pair) for pair in cells))
+    console.print(table)
+    if options.report:
+        write_report(options.report, done)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _score(options: argparse.Namespace, console: Console) -> None:

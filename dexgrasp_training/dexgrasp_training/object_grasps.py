@@ -100,6 +100,20 @@ class ObjectGrasps:
         hand, name, methods = kinds.pop()
         return cls(hand, name, methods, **rows)
 
+    def named_by(self, methods: tuple[str, ...]) -> ObjectGrasps:
+        """The same grasps with `method` counting through another list.
+
+        Raises:
+            DatasetError: One of them was made by a method that is not in it.
+        """
+        if methods == self.methods:
+            return self
+        missing = {self.methods[index] for index in np.unique(self.method)} - set(methods)
+        if missing:
+            raise DatasetError(f"Grasps on {self.object} were made by {', '.join(sorted(missing))}: a newer version?")
+        number = np.array([methods.index(name) if name in methods else 0 for name in self.methods], dtype=np.uint8)
+        return replace(self, methods=methods, method=number[self.method])
+
     def save(self, path: Path) -> None:
         """Write one npz file; the package's README documents its arrays.
 

@@ -19,6 +19,7 @@ from dexgrasp_training.formats.grasps import store
 from dexgrasp_training.object_grasps import ObjectGrasps
 from dexgrasp_training.settings import seed_of
 from dexgrasp_training.storage import read_arrays, write_arrays
+from dexgrasp_training.synthesis.method import METHODS
 
 SHIPPED = Path(__file__).parent / "starter"
 Source = Literal["family", "mesh"]  # of an object: how its `ObjectAsset.source` begins
@@ -56,7 +57,7 @@ def pack(dataset: Dataset, hand: str, path: Path, most: int, source: Source = "f
         if len(chosen):
             names.append(name)
             shapes.append(_shape(asset))
-            rows.append(grasps[np.sort(chosen)].encoded())
+            rows.append(grasps[np.sort(chosen)].named_by(METHODS).encoded())
     if not rows:
         raise DatasetError(f"{dataset.root} has no grasps of {hand} on objects of the source {source!r}.")
     arrays: dict[str, Any] = {key: np.concatenate([row[key] for row in rows]) for key in _PER_GRASP}

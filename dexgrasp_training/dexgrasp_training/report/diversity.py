@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +89,7 @@ def read_methods(dataset: Dataset, hand: str, progress: Progress) -> dict[str, M
                 np.isfinite(mine.contacts[..., 0]).sum(axis=1),
             )
             found.setdefault(method, []).append(rows)
-    return {method: _joined(found[method]) for method in in_order(found)}
+    return {method: together(found[method]) for method in in_order(found)}
 
 
 def direction_cells(direction: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -137,6 +138,7 @@ def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
     return {f"{q:.2f}": float(np.quantile(values, q)) for q in QUANTILES}
 
 
-def _joined(parts: list[MethodGrasps]) -> MethodGrasps:
+def together(parts: Sequence[MethodGrasps]) -> MethodGrasps:
+    """The grasps of several methods, or of one on several objects."""
     names = ("object", "direction", "distance", "joints", "contacts")
     return MethodGrasps(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

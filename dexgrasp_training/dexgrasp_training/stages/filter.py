@@ -71,7 +71,7 @@ def read_tally(path: Path) -> dict[str, int]:
 def gather(dataset: Dataset, hand: str, name: str) -> int:
     """Write one object's grasps file from its tested chunks, by method and number; returns how many grasps it holds."""
     paths = sorted((dataset.root / "tested" / hand / name).glob("*.npz"))
-    sets = [ObjectGrasps.load(path) for path in paths]
+    sets = [ObjectGrasps.load(path).named_by(METHODS) for path in paths]  # older files know fewer methods
     grasps = ObjectGrasps.concatenate(sets) if sets else ObjectGrasps.empty(load_hand(hand), name, METHODS)
     grasps.save(dataset.grasps_path(hand, name))
     return len(grasps)

@@ -92,6 +92,13 @@ class Objects:
     arm: Tensor
 
 
+def objects_of(moving: MovingHand, assets: Sequence[ObjectAsset], which: NDArray[np.integer]) -> Objects:
+    """The object `assets[which[b]]` of each of B grasps, where the hand is; torques count at its radius."""
+    rows = torch.as_tensor(np.array(which), device=moving.device)
+    field = FieldBatch([asset.field for asset in assets], rows, moving.dtype, moving.device)
+    return Objects(field, moving.tensor(np.array([asset.model.radius for asset in assets]))[rows])
+
+
 class HoldingEnergy(Protocol):
     """What a set of contacts cannot hold. Made anew for each run: it may remember its last solution."""
 
@@ -162,11 +169,8 @@ class Descent:
         self._reach = moving.tensor(np.array(reach))[:, None]
 
     def objects(self, assets: Sequence[ObjectAsset], which: NDArray[np.integer]) -> Objects:
-        """The object `assets[which[b]]` of each of B grasps; torques count at its radius."""
-        moving = self.moving
-        rows = torch.as_tensor(np.array(which), device=moving.device)
-        field = FieldBatch([asset.field for asset in assets], rows, moving.dtype, moving.device)
-        return Objects(field, moving.tensor(np.array([asset.model.radius for asset in assets]))[rows])
+        """See `objects_of`."""
+        return objects_of(self.moving, assets, which)
 
     def start(self, poses: Sequence[InitialPoses]) -> State:
         """Initial poses, with any contacts."""

@@ -122,4 +122,5 @@ GRASP_METHODS = Registry(
     default="closing",
 )
 IMPORTED = "imported"  # in place of a method's name: grasps from other people's files
-METHODS = (*(name for name, _ in GRASP_METHODS), IMPORTED)
+GENERATED = "generated"  # and of one: a trained network proposed them, see `generated`
+METHODS = (*(name for name, _ in GRASP_METHODS), IMPORTED, GENERATED)

@@ -8,19 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from dexgrasp_common.parameters import param
-from dexgrasp_planner.postures import PostureRules
-from numba import njit
-from numpy.typing import NDArray
-from torch import Tensor
 
 from dexgrasp_description import HandModel
 from dexgrasp_training.assets import ObjectAsset
 from dexgrasp_training.errors import SynthesisError
-from dexgrasp_training.synthesis.descent import Descent, DescentConfig, Draws, HoldingEnergy, Objects, State
-from dexgrasp_training.synthesis.finishing import CONTACTS, FinishConfig, Finished, Finishing
-from dexgrasp_training.synthesis.hand_arrays import HandArrays, hand_arrays
+from dexgrasp_training.synthesis.candidate_making import CandidateMaker
+from dexgrasp_training.synthesis.descent import Descent, DescentConfig, Draws, HoldingEnergy
+from dexgrasp_training.synthesis.finishing import CONTACTS, FinishConfig
 from dexgrasp_training.synthesis.initial_poses import PoseConfig, initial_poses
-from dexgrasp_training.synthesis.kernels import link_poses, penetration, self_collides
 from dexgrasp_training.synthesis.method import Candidates
 from dexgrasp_training.synthesis.resting import Resting
 
@@ -69,8 +64,7 @@ class Optimiser:
             )
         self._hand, self._method, self._config, self._holding = hand, method, config, holding
         self._descent = Descent(hand, config.descent, device=config.device)
-        self._finishing = Finishing(self._descent.moving, config.finish)
-        self._postures = PostureRules(hand)
+        self._maker = CandidateMaker(method, self._descent.moving, config.finish)
 
     def generate(self, asset: ObjectAsset, attempts: int, seed: int, resting: Resting | None = None) -> Candidates:
         """See `GraspMethod.generate`."""
@@ -122,67 +116,13 @@ class Optimiser:
             state = descent.closed(start, objects, speed)
             state = descent.with_contacts(state, objects, self._holding(), draws)
             state, _ = descent.run(state, objects, self._holding(), draws)
-            finished = self._finishing.finished(state, objects, descent.contacts.link[state.contact])
-            rows = torch.nonzero(finished.good)[:, 0]
-            pregrasp = self._opened(finished.state, start.q, rows, objects)
-        several = self._candidates(finished, rows, pregrasp)
+            several, rows = self._maker.finished(state, start.q, objects, descent.contacts.link[state.contact])
         ends = np.searchsorted(rows.cpu().numpy(), np.cumsum([block.count for block in blocks]))
         starts = np.append(0, ends[:-1])
         return [
-            self._checked(several[begin:end], assets[block.asset])
+            self._maker.checked(several[begin:end], assets[block.asset])
             for block, begin, end in zip(blocks, starts, ends, strict=True)
         ]
-
-    def _opened(self, state: State, start: Tensor, rows: Tensor, objects: Objects) -> NDArray[np.float64]:
-        """Pregrasps (N, D) of some rows: fingertips drawn back, or the posture before closing where that is clearer."""
-        moving = self._descent.moving
-        palm = state.object_T_palm[..., rows]
-        back = self._postures.opened(state.q[:, rows].T.double().cpu().numpy())
-        field = objects.field.of_rows(rows)
-        some = Objects(field, objects.arm[rows])
-        options = [moving.tensor(back.T), start[:, rows]]
-        room = [self._finishing.touch(moving.links(palm, q), some).distance.amin(0) for q in options]
-        chosen = torch.where(room[1] > room[0].clamp(max=0.0), options[1], options[0])
-        return chosen.T.double().cpu().numpy()
-
-    def _candidates(self, finished: Finished, rows: Tensor, pregrasp: NDArray[np.float64]) -> Candidates:
-        """Some rows as candidates, not yet checked."""
-
-        def numbers(values: Tensor) -> NDArray[np.float64]:
-            return np.asarray(values[..., rows].movedim(-1, 0).double().cpu().numpy())
-
-        lower, upper = self._hand.lower, self._hand.upper
-        object_T_palm = np.tile(np.eye(4), (len(rows), 1, 1))
-        object_T_palm[:, :3] = numbers(finished.state.object_T_palm)
-        left, _, right = np.linalg.svd(object_T_palm[:, :3, :3])
-        object_T_palm[:, :3, :3] = left @ right  # hundreds of small turns in single precision leave a little scale
-        contacts = np.full((len(rows), CONTACTS, 3), np.nan)
-        contacts[:, : len(finished.contacts)] = numbers(finished.contacts)
-        return Candidates(
-            self._hand.name,
-            self._method,
-            len(rows),
-            object_T_palm,
-            pregrasp.clip(lower, upper),
-            numbers(finished.state.q).clip(lower, upper),
-            numbers(finished.squeeze).clip(lower, upper),
-            contacts,
-            1.0 - numbers(finished.imbalance),
-        )
-
-    def _checked(self, candidates: Candidates, asset: ObjectAsset) -> Candidates:
-        """Those that neither penetrate the object nor the hand itself, by exact geometry."""
-        field = asset.field
-        good = _clear(
-            hand_arrays(self._hand),
-            candidates.object_T_palm,
-            candidates.grasp,
-            field.values,
-            field.origin,
-            field.spacing,
-            self._config.finish.penetration,
-        )
-        return candidates[good]
 
     def _joined(self, parts: Sequence[Candidates], attempts: int) -> Candidates:
         joints = len(self._hand.joint_names)
@@ -193,23 +133,3 @@ class Optimiser:
             for name, size in sizes.items()
         }
         return Candidates(self._hand.name, self._method, attempts, **arrays)
-
-
-@njit(cache=True)
-def _clear(
-    hand: HandArrays,
-    object_T_palm: NDArray[np.float64],
-    q: NDArray[np.float64],
-    values: NDArray[np.float32],
-    origin: NDArray[np.float64],
-    spacing: float,
-    deepest: float,
-) -> NDArray[np.bool_]:
-    """Which postures (N, D) of palms (N, 4, 4) reach at most `deepest` [m] into the object and not into the hand."""
-    result = np.empty(len(q), dtype=np.bool_)
-    poses = np.empty((len(hand.parent), 3, 4))
-    for row in range(len(q)):
-        link_poses(hand, q[row], poses)
-        result[row] = penetration(hand, poses, object_T_palm[row], values, origin, spacing) < deepest
-        result[row] = result[row] and not self_collides(hand, poses, 0.0)
-    return result
