@@ -56,12 +56,12 @@ class HandPoints:
         Coordinates come before points, so that every link is one plain matrix product over all poses.
         """
         world_T_link = world_T_palm[:, None] @ self._fk.stacked_poses(q)[:, self._columns]
-        placed = world_T_link.new_empty(len(q), 3, len(self))
-        for number, (rows, local) in enumerate(zip(self._slices, self._local, strict=True)):
+        placed = []
+        for number, local in enumerate(self._local):
             rotation = world_T_link[:, number, :3, :3].reshape(-1, 3)
             turned = (rotation @ local).reshape(len(q), 3, local.shape[1])
-            placed[:, :, rows] = turned + world_T_link[:, number, :3, 3:]
-        return placed
+            placed.append(turned + world_T_link[:, number, :3, 3:])
+        return torch.cat(placed, dim=2)  # a gradient goes back through it without a copy of the whole for each link
 
     def some_in_world(self, world_T_palm: torch.Tensor, q: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Of the points of `in_world` those at an index (N, K), each pose with its own: (N, 3, K)."""
