@@ -190,7 +190,7 @@ def sampled(cylinder_scene: CylinderScene) -> tuple[LearnedGenerator, Sampled]:
     network = GraspNetwork(16, NetworkConfig(backbone="small")).eval()
     torch.nn.init.zeros_(network.graspable.weight)
     network.graspable.bias.data = torch.tensor([0.0, 1.0, 0.5])
-    generator = LearnedGenerator(HAND, network, LearnedConfig(points=5000, seeds=64))
+    generator = LearnedGenerator(HAND, network, LearnedConfig(points=5000, seeds=64, guide=GuideConfig(start=0.6)))
     cloud = apply(invert(WORLD_T_CAMERA), cylinder_scene.cloud).astype(np.float32)
     return generator, generator.sample(SceneCloud(cloud, WORLD_T_CAMERA), 3)
 

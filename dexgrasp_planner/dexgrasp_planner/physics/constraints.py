@@ -98,11 +98,9 @@ class HandPhysics:
         device: str | torch.device = "cpu",
     ) -> None:
         self.config = config = config or PhysicsConfig()
-        inner = {link: points for link, (points, _) in hand.contact_points.items()}
-        outer = {link: points for link, (points, _) in hand.surface_samples(config.samples, seed=0).items()}
-        centres = {link: spheres[:, :3] for link, spheres in hand.key_points.items() if len(spheres)}
-        self.inner, self.outer, self.keys = (HandPoints(hand, p, dtype, device) for p in (inner, outer, centres))
-        pairs, least = _pairs(hand, list(centres), config.apart)
+        sets = point_sets(hand, config.samples)
+        self.inner, self.outer, self.keys = (HandPoints(hand, points, dtype, device) for points in sets)
+        pairs, least = apart_pairs(hand, list(sets[2]), config.apart)
         self.pairs = torch.as_tensor(pairs, device=device)
         self.least = torch.as_tensor(least, dtype=dtype, device=device)
 
@@ -123,7 +121,14 @@ class HandPhysics:
         return self.outer.some_in_world(object_T_palm, q, index[:, None])
 
 
-def _pairs(hand: HandModel, links: list[str], apart: float) -> tuple[np.ndarray, np.ndarray]:
+def point_sets(hand: HandModel, samples: int) -> tuple[dict[str, np.ndarray], ...]:
+    """Points of each link (K, 3) [m]: on the inner surface, about so many on the outside, and the key points."""
+    inner = {link: points for link, (points, _) in hand.contact_points.items()}
+    outer = {link: points for link, (points, _) in hand.surface_samples(samples, seed=0).items()}
+    return inner, outer, {link: spheres[:, :3] for link, spheres in hand.key_points.items() if len(spheres)}
+
+
+def apart_pairs(hand: HandModel, links: list[str], apart: float) -> tuple[np.ndarray, np.ndarray]:
     """Key points (M, 2) that are meant to keep apart, and how far (M,): those of links that may collide.
 
     Pairs of links that are joined, or overlap by design, are left out: the sum over them is nothing a posture changes.

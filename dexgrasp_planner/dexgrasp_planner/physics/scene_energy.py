@@ -6,6 +6,7 @@ acts on the inner points of the hand, penetration on all of them and on the supp
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dexgrasp_description import HandModel
-from dexgrasp_planner.physics.constraints import HandPhysics, PhysicsConfig
+from dexgrasp_planner.hand_shape import HandPoints
+from dexgrasp_planner.physics.constraints import apart_pairs, point_sets
 from dexgrasp_planner.physics.terms import self_penetration
 from dexgrasp_planner.scene_field import SceneField
+
+_OUTSIDE = 420  # points on the hand's outside
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,10 @@ class SceneEnergy:
 
     def __init__(self, hand: HandModel, config: EnergyConfig | None = None, dtype: torch.dtype = torch.float32) -> None:
         self.config = config or EnergyConfig()
-        self._physics = HandPhysics(hand, PhysicsConfig(apart=0.0, samples=420), dtype)
+        sets = point_sets(hand, _OUTSIDE)
+        self._points, (self._inner, self._outer, self._keys) = _joined(hand, sets, dtype)
+        pairs, least = apart_pairs(hand, list(sets[2]), 0.0)
+        self._pairs, self._least = torch.as_tensor(pairs), torch.as_tensor(least, dtype=dtype)
         self._lower, self._upper = (torch.tensor(limit, dtype=dtype) for limit in (hand.lower, hand.upper))
 
     def __call__(
@@ -56,20 +63,20 @@ class SceneEnergy:
             space: What the camera saw, completed.
             target: (N,), the cluster whose surface pulls; None: every surface does.
         """
-        config, physics = self.config, self._physics
-        points = physics.inner.in_world(world_T_palm, q)
-        inner = space.distance(points).abs()
+        config = self.config
+        points = self._points.in_world(world_T_palm, q)
+        distance = space.distance(points)
+        inner = distance[:, self._inner].abs()
         near = inner < config.reach
         if target is not None:
-            near &= _owned(space, points.detach(), near, target)
+            near &= _owned(space, points.detach()[:, :, self._inner], near, target)
         pulls = near.to(inner.dtype)
         pulling = (pulls * inner).sum(dim=1) / pulls.sum(dim=1).clamp_min(1.0)
-        outer = physics.outer.in_world(world_T_palm, q)
-        inside = -space.distance(outer)
+        inside = -distance[:, self._outer]
         if not config.hidden:
-            inside = torch.where(space.seen(outer.detach()), inside, 0.0)
-        depth = torch.maximum(inside, config.height - outer[:, 2]).clamp_min(0.0).mean(dim=1)
-        own = self_penetration(physics.keys.in_world(world_T_palm, q), physics.pairs, physics.least)
+            inside = torch.where(space.seen(points.detach()[:, :, self._outer]), inside, 0.0)
+        depth = torch.maximum(inside, config.height - points[:, 2][:, self._outer]).clamp_min(0.0).mean(dim=1)
+        own = self_penetration(points[:, :, self._keys], self._pairs, self._least)
         beyond = torch.maximum(self._lower - q, q - self._upper).clamp_min(0.0).sum(dim=1)
         return (
             config.pulling * pulling
@@ -77,6 +84,20 @@ class SceneEnergy:
             + config.self_penetration * own
             + config.limits * beyond
         )
+
+
+def _joined(
+    hand: HandModel, sets: Sequence[Mapping[str, NDArray[np.float64]]], dtype: torch.dtype
+) -> tuple[HandPoints, list[Tensor]]:
+    """All points of some sets as one, as moving and looking up is mostly calls; and where the points of each are."""
+    links = dict.fromkeys(link for points in sets for link in points)
+    every = {link: np.concatenate([points[link] for points in sets if link in points]) for link in links}
+    at = iter(np.arange(sum(map(len, every.values()))))
+    where = {
+        (link, i): [next(at) for _ in points[link]] for link in links for i, points in enumerate(sets) if link in points
+    }
+    columns = [np.concatenate([where[link, i] for link in points]) for i, points in enumerate(sets)]
+    return HandPoints(hand, every, dtype), [torch.as_tensor(rows) for rows in columns]
 
 
 def _owned(space: SceneField, points: Tensor, near: Tensor, target: NDArray[np.intp]) -> Tensor:
