@@ -139,7 +139,7 @@ def _add_expand(commands: Any) -> None:
 
 
 def _add_score(commands: Any) -> None:
-    """`score`."""
+    """`score` and `score-objects`."""
     command = commands.add_parser(
         "score", help="let a checkpoint try its grasps in training scenes and learn to tell which of them lift"
     )
@@ -149,6 +149,16 @@ def _add_score(commands: Any) -> None:
     command.add_argument("--views", type=int, default=2, help="views of each")
     command.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
     command.set_defaults(run=_score)
+    command = commands.add_parser(
+        "score-objects", help="let an object-level checkpoint try its grasps and learn to tell which of them hold"
+    )
+    command.add_argument("dataset", type=Path)
+    command.add_argument("checkpoint", type=Path, help="folder of the checkpoint, to which the model is added")
+    command.add_argument("--objects", type=int, default=1000, help="training objects at most")
+    command.add_argument("--grasps", type=int, default=32, help="samples of each without guidance, and as many with it")
+    command.add_argument("--protocol", default="dga", help="that decides: dga or hold6")
+    command.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
+    command.set_defaults(run=_score_objects)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -447,6 +457,18 @@ def _score(options: argparse.Namespace, console: Console) -> None:
     dataset, workers = Dataset.open(options.dataset), Workers(jobs=options.jobs)
     score(dataset, options.checkpoint, options.scenes, config, workers, console)
     console.print(f"{options.checkpoint} can tell the chance of a lift now")
+
+
+def _score_objects(options: argparse.Namespace, console: Console) -> None:
+    from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
+
+    from dexgrasp_training.scoring.object_scoring import ObjectVerdictConfig, score_objects
+
+    hand = ObjectCheckpoint.load(options.checkpoint).hand
+    config = ObjectVerdictConfig(hand=hand, grasps=options.grasps, protocol=options.protocol)
+    dataset, workers = Dataset.open(options.dataset), Workers(jobs=options.jobs)
+    score_objects(dataset, options.checkpoint, options.objects, config, workers, console)
+    console.print(f"{options.checkpoint} can tell the chance that a grasp holds now")
 
 
 def _evaluate(options: argparse.Namespace, console: Console) -> None:

@@ -52,7 +52,7 @@ def drawn(count: int, seed: int = 0) -> Verdicts:
 
 def test_what_decides_is_learnt_and_told_better_than_by_the_own_score() -> None:
     known = drawn(2000)
-    model, about = learn(known, seed=0)
+    model, about = learn(known, FEATURES, seed=0)
     held_out = about["held_out"]
     assert held_out["area_under_curve"] > held_out["area_under_curve_of_own_score"] + 0.05
     assert held_out["area_under_curve"] > 0.9
@@ -62,13 +62,13 @@ def test_what_decides_is_learnt_and_told_better_than_by_the_own_score() -> None:
     logit = model.logits(fresh.features)
     assert (fresh.lifted[logit > 2.0]).mean() > 0.85
     assert (fresh.lifted[logit < -2.0]).mean() < 0.15
-    again, _ = learn(known, seed=0)
+    again, _ = learn(known, FEATURES, seed=0)
     np.testing.assert_array_equal(again.logits(fresh.features), logit)
 
 
 def test_too_few_verdicts_are_refused() -> None:
     with pytest.raises(DatasetError, match="too few of either.*--scenes"):
-        learn(drawn(60), seed=0)
+        learn(drawn(60), FEATURES, seed=0)
 
 
 class Heuristic:

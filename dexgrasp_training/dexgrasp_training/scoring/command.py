@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dexgrasp_planner.checkpoints import add_success
+from dexgrasp_planner.holding import FEATURES
 from dexgrasp_planner.success import SuccessModel
 from rich.console import Console
 from rich.table import Table
@@ -46,7 +47,7 @@ def score(
     if tasks:
         spread(tasks, workers, "scenes", console)
     verdicts = read_verdicts([path for path in paths.values() if path.is_file()])
-    model, about = learn(verdicts, config.seed)
+    model, about = learn(verdicts, FEATURES, config.seed)
     add_success(checkpoint, model, about)
     console.print(_table(about))
     return model

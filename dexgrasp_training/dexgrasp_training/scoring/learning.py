@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from dexgrasp_planner.holding import FEATURES
 from dexgrasp_planner.success import SuccessModel
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
@@ -22,13 +22,14 @@ _HELD_OUT = 5  # one scene of so many
 _LEAST = 20  # grasps of each verdict, on each side, or nothing can be said
 
 
-def learn(verdicts: Verdicts, seed: int) -> tuple[SuccessModel, dict[str, Any]]:
+def learn(verdicts: Verdicts, features: Sequence[str], seed: int) -> tuple[SuccessModel, dict[str, Any]]:
     """A model, and how well it tells lifts in scenes that it did not learn from.
 
     The number of steps is the one that is best for held-out scenes; the model that is given learns that long on all.
 
     Args:
-        verdicts: Of several scenes.
+        verdicts: Of several scenes, or of several objects in place of scenes.
+        features: Names of theirs.
         seed: Of initial weights and of what each member sees.
 
     Raises:
@@ -40,9 +41,9 @@ def learn(verdicts: Verdicts, seed: int) -> tuple[SuccessModel, dict[str, Any]]:
         if min(lifted, int(rows.sum()) - lifted) < _LEAST:
             raise DatasetError(
                 f"{len(verdicts)} grasps were tried and {int(verdicts.lifted.sum())} of them lift: too few of either "
-                "to learn from. Try more scenes (--scenes), or train the checkpoint longer."
+                "to learn from. Try more scenes or objects (--scenes, --objects), or train the checkpoint longer."
             )
-    told, steps = _fitted(verdicts[~held_out], verdicts[held_out], _STEPS, seed)
+    told, steps = _fitted(features, verdicts[~held_out], verdicts[held_out], _STEPS, seed)
     judged = verdicts[held_out]
     chance = told.logits(judged.features)
     about = {
@@ -60,15 +61,17 @@ def learn(verdicts: Verdicts, seed: int) -> tuple[SuccessModel, dict[str, Any]]:
             "mean_of_view": _share(judged.lifted[~judged.refined]),
         },
     }
-    model, _ = _fitted(verdicts, None, steps, seed)
+    model, _ = _fitted(features, verdicts, None, steps, seed)
     return model, about
 
 
-def _fitted(own: Verdicts, others: Verdicts | None, steps: int, seed: int) -> tuple[SuccessModel, int]:
+def _fitted(
+    features: Sequence[str], own: Verdicts, others: Verdicts | None, steps: int, seed: int
+) -> tuple[SuccessModel, int]:
     """The model after the best number of steps for the others; None: after all steps."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = SuccessModel(FEATURES)
+        model = SuccessModel(features)
     values, lifted = _tensors(own)
     model.mean.copy_(values.mean(dim=0))
     model.scale.copy_(values.std(dim=0).clamp_min(1e-6))
