@@ -2,6 +2,8 @@
 
 Where PhysX and MuJoCo differ, the protocol is kept and not the solver: the object's velocity is damped by PhysX's own
 formula before every step, friction is one coefficient for all, contacts are as stiff as everywhere in this suite.
+Drives as strongly damped as these, whose force is limited, chatter where PhysX solves them implicitly; heavier motors
+keep them quiet, and move no more slowly than the damping lets them.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class DgaBench:
             stiffness=config.stiffness,
             damping=config.damping,
             effort_limit=hand.effort_limit,
+            touches_itself=True,
+            inertia=config.inertia,
         )
         self._held = HeldObject(spec, hand, model.name)
         # PhysX: what is left of a velocity after one step.

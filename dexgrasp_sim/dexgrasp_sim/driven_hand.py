@@ -27,6 +27,7 @@ def add_driven_hand(
     damping: float,
     effort_limit: NDArray[np.float64],
     touches_itself: bool = False,
+    inertia: float = 1.0,
 ) -> None:
     """Attach a weightless hand that collides with objects and with what stands still. Drives are named as joints are.
 
@@ -37,6 +38,7 @@ def add_driven_hand(
         damping: Of every drive [N m s/rad or N s/m].
         effort_limit: array (D,), what each drive can exert [N m or N].
         touches_itself: Links collide, too, but for those pairs that the description excepts.
+        inertia: Of the motors, times `ARMATURE`.
     """
     child = hand_spec(hand)
     for body in child.bodies[1:]:
@@ -47,7 +49,7 @@ def add_driven_hand(
             setattr(geom, key, value)
     for joint in hand.joints:
         if joint.kind != "fixed":
-            child.joint(joint.name).armature = ARMATURE[joint.kind]
+            child.joint(joint.name).armature = inertia * ARMATURE[joint.kind]
     spec.attach(child, prefix=HAND, frame=parent.add_frame())
     for name, effort in zip(hand.joint_names, effort_limit, strict=True):
         drive = spec.add_actuator(name=HAND + name, target=HAND + name, trntype=mujoco.mjtTrn.mjTRN_JOINT)

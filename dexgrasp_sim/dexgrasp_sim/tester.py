@@ -98,6 +98,9 @@ class DgaConfig:
     timestep: float = param(TIMESTEP, "simulation step, a whole part of 1/60 s [s]", range=(1e-4, 1.0 / 60.0))
     stiffness: float = param(400.0, "stiffness of the finger drives [N m/rad or N/m]", range=(0.0, 1e4))
     damping: float = param(400.0, "damping of the finger drives [N m s/rad or N s/m]", range=(0.0, 1e4))
+    inertia: float = param(
+        10.0, "of the fingers' motors, times that of the other protocols; 1 needs a step of 1/960 s", range=(0.1, 100.0)
+    )
     density: float = param(1000.0, "of the object, whatever its description weighs [kg/m^3]", range=(1.0, 1e5))
     linear_damping: float = param(10.0, "share of the object's velocity that is lost [1/s]", range=(0.0, 1e3))
     angular_damping: float = param(100.0, "share of its angular velocity that is lost [1/s]", range=(0.0, 1e3))
