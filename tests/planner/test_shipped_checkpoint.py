@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from dexgrasp_common.transforms import apply, invert, look_at
 from dexgrasp_planner.checkpoints import Checkpoint
-from dexgrasp_planner.generators import TRAINED, GeneratorUnavailableError, SceneCloud, generator_name, make_generator
+from dexgrasp_planner.generators import (
+    TRAINED,
+    GeneratorUnavailableError,
+    InvalidGenerateGoalError,
+    SceneCloud,
+    generator_name,
+    make_generator,
+)
+from dexgrasp_planner.heuristic import HeuristicGenerator
 from dexgrasp_planner.holding import FEATURES
 from dexgrasp_planner.learned import LearnedGenerator
 
@@ -55,6 +63,15 @@ def test_it_is_the_default_of_its_hand_and_others_have_the_heuristic() -> None:
     assert generator_name("", "panda_gripper") == "heuristic"
     with pytest.raises(GeneratorUnavailableError, match="no checkpoint for panda_gripper"):
         make_generator("diffusion", load_hand("panda_gripper"))
+
+
+@pytest.mark.usefixtures("without_another")
+def test_guidance_is_chosen_where_the_generator_is_made() -> None:
+    with pytest.raises(InvalidGenerateGoalError, match="no guidance 'magic'.*none, sampler, refine, both"):
+        make_generator("", HAND, "magic")
+    with pytest.raises(InvalidGenerateGoalError, match="no guidance 'magic'"):
+        make_generator("diffusion", HAND, "magic")
+    assert isinstance(make_generator("heuristic", HAND, "magic"), HeuristicGenerator), "which nothing guides"
 
 
 @pytest.mark.usefixtures("without_another")
