@@ -22,7 +22,7 @@ from dexgrasp_training.errors import DatasetError, SettingsError
 from dexgrasp_training.evaluation import samplers
 from dexgrasp_training.evaluation.command import Evaluation, evaluate
 from dexgrasp_training.evaluation.contestants import ask, contestants, unguided
-from dexgrasp_training.evaluation.intervals import paired_difference, wilson
+from dexgrasp_training.evaluation.intervals import clustered_mean, wilson
 from dexgrasp_training.evaluation.scenes import TestScene, chosen_scenes
 from dexgrasp_training.evaluation.summary import OUTCOMES, summarise, tables
 from dexgrasp_training.evaluation.trial import EvaluationConfig, lift_success
@@ -120,12 +120,12 @@ def test_wilsons_interval_is_that_of_the_literature(successes: int, trials: int,
 
 
 def test_differences_are_as_sure_as_scenes_are_many_not_views() -> None:
-    assert paired_difference([]) is None
-    same = paired_difference([[0.5, 0.5], [0.5]])
+    assert clustered_mean([]) is None
+    same = clustered_mean([[0.5, 0.5], [0.5]])
     assert same is not None
     assert tuple(same) == (0.5, 0.5, 0.5)
-    few = paired_difference([[1.0] * 50] * 10 + [[0.0] * 50] * 10)
-    many = paired_difference([[1.0]] * 500 + [[0.0]] * 500)
+    few = clustered_mean([[1.0] * 50] * 10 + [[0.0] * 50] * 10)
+    many = clustered_mean([[1.0]] * 500 + [[0.0]] * 500)
     assert few is not None
     assert many is not None
     assert few.value == many.value == 0.5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from dexgrasp_training.evaluation.contestants import Contestant, about
 from dexgrasp_training.evaluation.scenes import chosen_scenes, family_of
 from dexgrasp_training.evaluation.summary import summarise, tables
 from dexgrasp_training.evaluation.trial import EvaluationConfig, try_scene
-from dexgrasp_training.storage import remember
+from dexgrasp_training.storage import read_json, remember
 from dexgrasp_training.work import Task, Workers, spread
 
 
@@ -79,7 +78,7 @@ def evaluate(dataset: Dataset, wanted: Evaluation, console: Console) -> dict[str
     if len(tasks) < len(names):
         console.print(f"{len(names) - len(tasks)} of {len(names)} scenes are known from before.")
     outcomes = spread(tasks, wanted.workers, "scenes", console) if tasks else []
-    scenes = [_read(path) for path in paths.values() if path.is_file()]
+    scenes = [read_json(path) for path in paths.values() if path.is_file()]
     failures = {outcome.task: outcome.error for outcome in outcomes if outcome.error}
     if not scenes:
         raise DatasetError(f"None of the {len(names)} scenes could be tested: {next(iter(failures.values()))}")
@@ -103,14 +102,6 @@ def evaluate(dataset: Dataset, wanted: Evaluation, console: Console) -> dict[str
     _print_samplers(content["samplers"], console)
     if wanted.page is not None:
         write_page(wanted.page, content, scenes, dataset, wanted.competing, wanted.pictures, console)
-    return content
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} is damaged ({error}); delete it and run the same command again.") from error
     return content
 
 

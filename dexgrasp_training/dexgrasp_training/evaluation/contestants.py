@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from dexgrasp_planner.network.flow_sampling import FLOW_PRESETS
 
 from dexgrasp_description import GraspSet, load_hand
 from dexgrasp_training.errors import SettingsError
+from dexgrasp_training.storage import digest_of
 
 HEURISTIC = "heuristic"  # what the others are compared with
 _ALL = (
@@ -214,10 +214,7 @@ def _named(checkpoints: Sequence[str]) -> dict[str, str]:
 
 def _digest(folder: Path, hand: str) -> str:
     Checkpoint.load(folder).make(load_hand(hand))
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest_of(folder)
 
 
 @lru_cache(maxsize=8)

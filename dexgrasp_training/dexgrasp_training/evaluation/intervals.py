@@ -37,16 +37,16 @@ def wilson(successes: int, trials: int) -> Interval | None:
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
 
 
-def paired_difference(scenes: Sequence[Sequence[float]], seed: int = 0) -> Interval | None:
-    """Mean of differences, with an interval by bootstrap over scenes; None of no scenes.
+def clustered_mean(groups: Sequence[Sequence[float]], seed: int = 0) -> Interval | None:
+    """Mean of all values, with an interval by bootstrap over groups; None of no values.
 
     Args:
-        scenes: Of each scene the differences of its views: whole scenes are drawn, with repetition, so that views of
-            one scene need not be independent.
+        groups: Values that belong together, as those of one scene's views or of one object's grasps: whole groups are
+            drawn, with repetition, so that values of one group need not be independent.
         seed: Of the draws.
     """
-    sums = np.array([math.fsum(views) for views in scenes if len(views)])
-    counts = np.array([len(views) for views in scenes if len(views)])
+    sums = np.array([math.fsum(values) for values in groups if len(values)])
+    counts = np.array([len(values) for values in groups if len(values)])
     if not len(sums):
         return None
     rng = np.random.default_rng(seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import cv2
 import numpy as np
 from dexgrasp_sim.camera import RenderError
 from dexgrasp_sim.picture import Image
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from dexgrasp_description import load_hand
@@ -22,11 +20,11 @@ from dexgrasp_training.evaluation.pictures import GraspPicture
 from dexgrasp_training.evaluation.scenes import TestScene
 from dexgrasp_training.evaluation.summary import OUTCOMES, succeeded
 from dexgrasp_training.report.charts import draw_shares, new_figure
+from dexgrasp_training.report.embedding import figure_png
 from dexgrasp_training.report.page import render
 from dexgrasp_training.scene_record import KINDS
 from dexgrasp_training.storage import write_file
 
-_DPI = 100
 _QUALITY = 88  # of the JPEG pictures
 
 
@@ -113,13 +111,7 @@ def _chart(contestants: Mapping[str, Mapping[str, Any]]) -> str:
         groups[name] = {kind: tuple(part["success"].values()) for kind, part in parts.items() if part["success"]}
     figure = new_figure(max(5.0, 1.2 + 1.4 * len(groups)), 3.8)
     draw_shares(figure.add_subplot(), groups, "best grasps that lift an object [%]")
-    return _png(figure)
-
-
-def _png(figure: Figure) -> str:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=_DPI)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return figure_png(figure)
 
 
 def _jpeg(image: Image) -> str:

@@ -11,7 +11,7 @@ from dexgrasp_sim.tester import LiftOutcome
 from rich.table import Table
 
 from dexgrasp_training.evaluation.contestants import HEURISTIC
-from dexgrasp_training.evaluation.intervals import Interval, paired_difference, wilson
+from dexgrasp_training.evaluation.intervals import Interval, clustered_mean, wilson
 from dexgrasp_training.scene_record import KINDS
 
 NO_GRASP = "no_grasp"
@@ -123,7 +123,7 @@ def _difference(rows: Sequence[_Row], others: Sequence[_Row]) -> dict[str, float
     for row in rows:
         key = row["scene"], row["view"]
         scenes.setdefault(row["scene"], []).append(float(succeeded(row)) - float(before[key]))
-    return _dict(paired_difference(list(scenes.values())))
+    return _dict(clustered_mean(list(scenes.values())))
 
 
 def _dict(interval: Interval | None) -> dict[str, float] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from dexgrasp_sim.tester import DexGraspBenchOutcome
 from rich.table import Table
 
-from dexgrasp_training.evaluation.intervals import paired_difference
+from dexgrasp_training.evaluation.intervals import clustered_mean
 from dexgrasp_training.evaluation_objects.measures import joint_deviation, position_deviation
 from dexgrasp_training.evaluation_objects.trial import DEXGRASPBENCH, DGA
 
@@ -124,7 +124,7 @@ def _dexgraspbench(rows: _Rows) -> dict[str, Any]:
 
 def _mean(groups: Sequence[Any]) -> Figure:
     """Mean of all values of all objects, with an interval by bootstrap over objects."""
-    interval = paired_difference([[float(value) for value in group] for group in groups])
+    interval = clustered_mean([[float(value) for value in group] for group in groups])
     return None if interval is None else {key: round(value, 6) for key, value in interval._asdict().items()}
 
 
