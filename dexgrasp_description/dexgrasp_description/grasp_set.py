@@ -36,7 +36,7 @@ class GraspSet:
         grasp: array (N, D), joints in contact [rad or m].
         squeeze: array (N, D), joint targets that press [rad or m].
         score: array (N,), higher is better.
-        log_likelihood: array (N,), NaN where the generator has none.
+        log_likelihood: array (N,), of what was sampled, whatever moved it since; NaN where the generator has none.
         graspness: array (N,), NaN where the generator has none.
         seed_point: array (N, 3), surface point that each grasp grew from [m], world frame.
 
