@@ -15,7 +15,7 @@ from torch import Tensor, nn
 class DenoiserConfig:
     """Sizes; the defaults are those of DexGrasp Anything's code."""
 
-    width: int = param(512, "of the features; a multiple of 32", range=(32, 4096))
+    width: int = param(512, "of the features; a multiple of 16", range=(32, 4096))
     blocks: int = param(4, "pairs of a residual block and a transformer block", range=(1, 64))
     heads: int = param(8, "of cross-attention", range=(1, 64))
     head_width: int = param(64, "channels of a head", range=(8, 256))
@@ -126,7 +126,8 @@ class _Attending(nn.Module):
 
 
 def _norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, width)
+    """Groups of 16 channels, as in the paper's 512; a sequence of one gives a group nothing else to average over."""
+    return nn.GroupNorm(width // 16, width)
 
 
 def _sinusoids(step: Tensor, width: int) -> Tensor:
