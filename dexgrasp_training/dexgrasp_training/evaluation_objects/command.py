@@ -13,7 +13,7 @@ from rich.console import Console
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
 from dexgrasp_training.evaluation_objects.contestants import ObjectContestant, about
-from dexgrasp_training.evaluation_objects.summary import summarise, tables
+from dexgrasp_training.evaluation_objects.summary import summarise, table
 from dexgrasp_training.evaluation_objects.trial import PROTOCOLS, ObjectEvaluationConfig, try_object
 from dexgrasp_training.storage import read_json, remember
 from dexgrasp_training.work import Task, Workers, spread
@@ -100,8 +100,7 @@ def evaluate_objects(dataset: Dataset, wanted: ObjectEvaluation, console: Consol
     }
     write_report(report, content)
     title = f"{config.hand}, up to {config.grasps} grasps on each of {len(objects)} held-out objects"
-    for table in tables(content["contestants"], title):
-        console.print(table)
+    console.print(table(content["contestants"], title))
     if wanted.page is not None:
         write_page(wanted.page, content, dataset, wanted.pictures, console)
     return content

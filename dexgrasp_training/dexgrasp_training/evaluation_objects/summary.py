@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from dexgrasp_sim.tester import DexGraspBenchOutcome
+from rich.markup import escape
 from rich.table import Table
 
 from dexgrasp_training.evaluation.intervals import clustered_mean
@@ -15,10 +16,9 @@ from dexgrasp_training.evaluation_objects.measures import joint_deviation, posit
 from dexgrasp_training.evaluation_objects.trial import DEXGRASPBENCH, DGA
 
 OUTCOMES = tuple(outcome.name.lower() for outcome in DexGraspBenchOutcome)
-_SHARES = ("success", "any_direction")  # shown with their intervals where there is little room
 Figure = dict[str, float] | None  # value, low and high
 _Rows = Sequence[Mapping[str, Any]]
-# Columns of the tables and the page: heading, key of the figure, factor, digits.
+# Rows of the table and columns of the page: heading, key of the figure, factor, digits.
 COLUMNS: dict[str, tuple[tuple[str, str, float, int], ...]] = {
     DGA: (
         ("Suc.6 [%]", "success", 100.0, 1),
@@ -51,31 +51,31 @@ def summarise(objects: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     return {name: _figures([row for row in rows if row["contestant"] == name]) for name in names}
 
 
-def tables(figures: Mapping[str, Mapping[str, Any]], title: str) -> list[Table]:
-    """What the console shows: one table for each protocol."""
-    found = []
+def table(figures: Mapping[str, Mapping[str, Any]], title: str) -> Table:
+    """What the console shows: a row for each figure, a column for each contestant."""
+    found = Table(title=title, title_justify="left")
+    found.add_column("")
+    for name in figures:
+        found.add_column(escape(name), justify="right", overflow="fold")
     for protocol, columns in COLUMNS.items():
-        if not any(protocol in figure for figure in figures.values()):
-            continue
-        table = Table(title=f"{protocol}: {title}", title_justify="left")
-        table.add_column("contestant", no_wrap=True)
-        for heading in (*(column[0] for column in columns), "grasps", "ms each"):
-            table.add_column(heading, justify="right", overflow="fold")
-        for name, figure in figures.items():
-            own = figure.get(protocol, {})
-            cells = [shown(own.get(key), factor, digits, whole=key in _SHARES) for _, key, factor, digits in columns]
-            each = figure["generate_ms"]
-            table.add_row(name, *cells, str(figure["grasps"]), "-" if each is None else f"{each:.1f}")
-        found.append(table)
+        if any(protocol in figure for figure in figures.values()):
+            found.add_row(f"[bold]{protocol}[/]")
+            for heading, key, factor, digits in columns:
+                cells = [shown(figure.get(protocol, {}).get(key), factor, digits) for figure in figures.values()]
+                found.add_row(escape(heading), *cells)
+            found.add_section()
+    found.add_row("grasps", *(str(figure["grasps"]) for figure in figures.values()))
+    times = (figure["generate_ms"] for figure in figures.values())
+    found.add_row(escape("generate, each [ms]"), *("-" if each is None else f"{each:.1f}" for each in times))
     return found
 
 
-def shown(figure: Figure, factor: float, digits: int, *, whole: bool = True) -> str:
-    """A figure in words, as a whole with its interval."""
+def shown(figure: Figure, factor: float, digits: int) -> str:
+    """A figure with its interval in words."""
     if figure is None:
         return "-"
     value, low, high = (f"{factor * figure[key]:.{digits}f}" for key in ("value", "low", "high"))
-    return f"{value} ({low}, {high})" if whole else value
+    return f"{value} ({low}, {high})"
 
 
 def _figures(rows: _Rows) -> dict[str, Any]:
