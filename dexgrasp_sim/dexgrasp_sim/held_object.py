@@ -13,6 +13,8 @@ from dexgrasp_description import HandModel
 from dexgrasp_sim.driven_hand import HAND
 from dexgrasp_sim.scene import qpos_of, set_physics
 
+# Of the simulation [B]: a hand deep in an object has thousands of contacts, and none may be lost.
+_MEMORY = 1 << 26
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -23,6 +25,7 @@ def floating_spec(timestep: float) -> mujoco.MjSpec:
     # Fingers do not act on each other: 8 % faster than the dense matrices that MuJoCo would choose at this size.
     spec.option.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE
     spec.option.gravity = np.zeros(3)
+    spec.memory = _MEMORY
     # A simulation that went wrong would otherwise start again at the model's initial state.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     return spec
