@@ -86,6 +86,10 @@ class Scored:
         return Scored(self.proposals[chosen], self.grasp[chosen], self.score[chosen])
 
 
+def _nothing() -> None:
+    """Nobody wants to stop the search."""
+
+
 class HeuristicGenerator:
     """The floor that learned generators must beat."""
 
@@ -110,47 +114,66 @@ class HeuristicGenerator:
         """See `GraspGenerator.generate`."""
         if max_grasps < 1:
             raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
-        config, rng = self._config, np.random.default_rng(seed)
+        completion, rng = self._config.completion, np.random.default_rng(seed)
         watch = StageWatch(progress, cancelled)
         watch.enter(Stage.PREPARE)
-        points, clusters = segment(scene.world_points(), config.completion, scene.area)
-        space = SceneField(points, clusters, config.completion)
+        points, clusters = segment(scene.world_points(), completion, scene.area)
+        space = SceneField(points, clusters, completion)
         watch.enter(Stage.GENERATE)
-        limits = (self._hand.lower, self._hand.upper)
-        proposals = propose(clusters, self._centre, self._preshapes, limits, rng, config.proposals)
+        found = self._searched(space, rng, watch.check)
+        watch.enter(Stage.FILTER)
+        candidates, found = len(found), self._clear(space, found)
+        watch.enter(Stage.RANK)
+        grasps = self._best(found, max_grasps)
+        watch.finish()
+        return Generation(grasps, candidates, watch.milliseconds)
+
+    def grasps(self, space: SceneField, max_grasps: int, rng: np.random.Generator) -> GraspSet:
+        """The same grasps for a scene that is completed already.
+
+        Raises:
+            NoGraspsError: None was found.
+        """
+        return self._best(self._clear(space, self._searched(space, rng)), max_grasps)
+
+    def _searched(self, space: SceneField, rng: np.random.Generator, check: Callable[[], None] = _nothing) -> Scored:
+        """All that oppose: of palms that are proposed, and of variations of the best; `check` is called in between."""
+        config, limits = self._config, (self._hand.lower, self._hand.upper)
+        proposals = propose(space.clusters, self._centre, self._preshapes, limits, rng, config.proposals)
         first = self._closed(proposals, space)
-        watch.check()
+        check()
         best = first[_spread_over_targets(first, config.parents)]
         varied = perturbed(best.proposals, config.copies, limits, self._preshapes.jitter, rng)
-        second = self._closed(varied, space)
-        found = _both(first, second)
-        candidates = len(found)
-        if not candidates:
+        found = _both(first, self._closed(varied, space))
+        if not len(found):
             raise NoGraspsError("No closing of the fingers opposed thumb and fingers on an object: too large, or flat?")
-        watch.enter(Stage.FILTER)
-        found = found[_spread_over_targets(found, config.filtered)]
-        pregrasp, squeeze = self._rules.opened(found.grasp), self._rules.squeezed(found.grasp)
+        return found
+
+    def _clear(self, space: SceneField, found: Scored) -> Scored:
+        """The best of them that are clear on the whole way."""
+        candidates = len(found)
+        found = found[_spread_over_targets(found, self._config.filtered)]
+        pregrasp = self._rules.opened(found.grasp)
         clear = self._clearance.approach_is_clear(space, found.proposals.world_T_palm, pregrasp, found.grasp)
         if not clear.any():
             raise NoGraspsError(f"All {candidates} grasps would touch the support or a neighbour of their object.")
-        watch.enter(Stage.RANK)
-        found, pregrasp, squeeze = found[clear], pregrasp[clear], squeeze[clear]
-        order = distinct(found.proposals.world_T_palm, found.score, max_grasps, self._config.apart)
-        watch.finish()
-        chosen = found[order]
-        nothing = np.full(len(order), np.nan)
-        grasps = GraspSet(
+        return found[clear]
+
+    def _best(self, found: Scored, max_grasps: int) -> GraspSet:
+        """Best first, no two nearly the same, with the postures that go with them."""
+        chosen = found[distinct(found.proposals.world_T_palm, found.score, max_grasps, self._config.apart)]
+        unknown = np.full(len(chosen), np.nan)
+        return GraspSet(
             hand=self._hand.name,
             world_T_palm=chosen.proposals.world_T_palm,
-            pregrasp=pregrasp[order],
+            pregrasp=self._rules.opened(chosen.grasp),
             grasp=chosen.grasp,
-            squeeze=squeeze[order],
+            squeeze=self._rules.squeezed(chosen.grasp),
             score=chosen.score,
-            log_likelihood=nothing,
-            graspness=nothing,
+            log_likelihood=unknown,
+            graspness=unknown,
             seed_point=chosen.proposals.seed_point,
         )
-        return Generation(grasps, candidates, watch.milliseconds)
 
     def _closed(self, proposals: Proposals, space: SceneField) -> Scored:
         """Proposals whose palm and opened fingers are clear and whose closed fingers oppose, with scores."""

@@ -2,7 +2,7 @@
 
 Fingers move from the pregrasp on to the benchmark's squeeze until they touch the distance field of the scene. What they
 then touch, from which sides and how well that can bear loads, says more about a lift than the generator that
-proposed the grasp knows.
+proposed the grasp knows: what that thinks of the grasp is not among them, so grasps of any generator can be judged.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ _NEAR = 0.05  # objects that touch are one cluster: this far around a seed is it
 _SUPPORT = 0.002  # fingers that would come lower are not closed to the end [m]
 
 FEATURES = (
-    "log_likelihood",
-    "graspness",
     "residual",  # part of six unit loads that the contacts cannot balance
     "down",  # of the pull of gravity alone
     "links",  # that touch the object
@@ -134,8 +132,6 @@ class GraspFeatures:
         by_finger = torch.stack([share[:, joints].mean(dim=1) for joints in self._joints], dim=1)
         approach = approach_directions(grasps.world_T_palm, self._hand.approach_axis)
         values: dict[str, Tensor | NDArray[np.float64]] = {
-            "log_likelihood": grasps.log_likelihood,
-            "graspness": grasps.graspness,
             "residual": residual.mean(dim=1),
             "down": residual[:, 5],
             "links": weight.sum(dim=1),

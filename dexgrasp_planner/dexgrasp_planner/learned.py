@@ -30,6 +30,7 @@ from dexgrasp_planner.generators import (
     checkpoint_folder,
 )
 from dexgrasp_planner.guidance import GUIDANCES, REFINE, SAMPLER, TWICE, Guide, GuideConfig, palms
+from dexgrasp_planner.heuristic import HeuristicConfig, HeuristicGenerator
 from dexgrasp_planner.network.diffusion_head import DiffusionHead
 from dexgrasp_planner.network.folded import FoldedResUNet14, VoxelOutputs
 from dexgrasp_planner.network.grasp_heads import Grasps, Proposed
@@ -43,9 +44,10 @@ from dexgrasp_planner.success import SuccessModel
 
 # What grasps are ranked by (DexGraspNet 2.0, Table 6): log-likelihood plus weighted graspness, either alone, or chance.
 BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM = "both", "graspness", "log_likelihood", "random"
-# Or, which the paper does not have, by the chance of a lift that the checkpoint's success model tells.
-SUCCESS = "success"
-RANKINGS = (BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM, SUCCESS)
+# Or, which the paper does not have, by the chance of a lift that the checkpoint's success model tells; `mixed` lets the
+# grasps of a geometric search compete with those that were sampled.
+SUCCESS, MIXED = JUDGED = ("success", "mixed")
+RANKINGS = (BOTH, GRASPNESS, LOG_LIKELIHOOD, RANDOM, *JUDGED)
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,10 @@ class LearnedConfig:
     sampler: str = param("fast", "`fast` (20 evaluations) or `paper` (200)")
     precision: str = param("fp32", "of the backbone: `fp32` or `bf16`")
     ranking: str = param(
-        "", "what the score is: one of `RANKINGS`; empty: `success` if the checkpoint can tell it, or else `both`"
+        "",
+        "what the score is: one of `RANKINGS`; empty: `mixed` if it can be told, else `success`, else `both`",
     )
+    geometric: int = param(64, "grasps of the geometric search that compete in `mixed`", range=(1, 65536))
     graspness_weight: float = param(10.0, "of graspness against log-likelihood in `both`", range=(0.0, 1000.0))
     finish: str = param(CLOSED, "what the hand does at a grasp: one of `FINISHES`")
     guidance: str = param(REFINE, "when physics moves the best grasps: one of `GUIDANCES`")
@@ -126,6 +130,7 @@ class Sampled:
         space: What the camera saw, completed.
         origin: What they came from; None: nobody will ask for it.
         executable: Those that can be executed, by finish, as far as somebody asked: several rankings share them.
+        geometric: What a geometric search found in the same scene, once somebody asked.
     """
 
     def __init__(
@@ -138,10 +143,11 @@ class Sampled:
     ) -> None:
         self.grasps, self.drawn, self.space, self.origin = grasps, drawn, space, origin
         self.executable: dict[str, Finished] = {}
+        self.geometric: GraspSet | None = None
         self._chance = chance
 
     def score(self, ranking: str) -> NDArray[np.float64]:
-        """What the network thinks of each grasp (N,) by one of `RANKINGS` but `success`; higher is better."""
+        """What the network thinks of each grasp (N,) by one of `RANKINGS` that are not `JUDGED`; higher is better."""
         return {
             BOTH: self.grasps.score,
             GRASPNESS: self.grasps.graspness,
@@ -174,6 +180,12 @@ class LearnedGenerator:
         self._config = config = config or LearnedConfig()
         self.finishing = Finishing(hand, config.finishing, success)
         self._guide = Guide(hand, config.guide)
+        try:
+            self._search: HeuristicGenerator | None = HeuristicGenerator(
+                hand, HeuristicConfig(completion=config.completion)
+            )
+        except GeneratorUnavailableError:  # there are no preshapes of this hand
+            self._search = None
         self._meant("", "", "")
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self._backbone = FoldedResUNet14(network.backbone, network.graspable, dtype)
@@ -193,7 +205,7 @@ class LearnedGenerator:
         watch = StageWatch(progress, cancelled)
         sampled = self._sampled(scene, seed, watch, self._config.sampler)
         watch.enter(Stage.FILTER)
-        self.executable(sampled)
+        self._candidates(sampled, *self._meant("", "", ""))
         watch.enter(Stage.RANK)
         best = self.rank(sampled, max_grasps)
         watch.finish()
@@ -253,11 +265,44 @@ class LearnedGenerator:
             InvalidGenerateGoalError: There is no such ranking, finish or guidance, or not for this checkpoint.
         """
         ranking, plan = self._meant(ranking, finish, guidance)
-        rows, found = self.executable(sampled, plan.finish)
-        found = found if plan.judged else replace(found, score=sampled.score(ranking)[rows])
-        return self.finishing.chosen(
-            sampled.space, found, plan, max_grasps, lambda best: self.sampled_again(sampled, rows[best])
-        )
+        rows, found = self._candidates(sampled, ranking, plan)
+        own = len(rows)
+
+        def sampled_again(best: NDArray[np.intp]) -> Finished:
+            among = np.flatnonzero(best < own)
+            again, grasps = self.sampled_again(sampled, rows[best[among]])
+            return Finished(among[again], grasps)
+
+        return self.finishing.chosen(sampled.space, found, plan, max_grasps, sampled_again)
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is a geometric search for this hand."""
+        return self._search is not None
+
+    def geometric(self, sampled: Sampled) -> GraspSet:
+        """What a geometric search finds in the same scene, best first by its own score; none if it finds nothing."""
+        if sampled.geometric is None:
+            assert self._search is not None  # as `_meant` saw to
+            try:
+                rng = np.random.default_rng(0)  # the same in the same scene
+                sampled.geometric = self._search.grasps(sampled.space, self._config.geometric, rng)
+            except NoGraspsError:
+                sampled.geometric = GraspSet.empty(self._hand.name, len(self._hand.joint_names))
+        return sampled.geometric
+
+    def _candidates(self, sampled: Sampled, ranking: str, plan: Plan) -> Finished:
+        """Grasps that can be executed: those that were sampled, with their rows; in `mixed` others behind them."""
+        others = self.geometric(sampled) if ranking == MIXED else None
+        try:
+            rows, found = self.executable(sampled, plan.finish)
+        except NoGraspsError:
+            if others is None or not len(others):
+                raise
+            return Finished(np.zeros(0, dtype=np.intp), others)
+        if not plan.judged:
+            return Finished(rows, replace(found, score=sampled.score(ranking)[rows]))
+        return Finished(rows, found if others is None else GraspSet.concatenate([found, others]))
 
     def sampled_again(self, sampled: Sampled, rows: NDArray[np.intp]) -> Finished:
         """What the sampler gives if physics guides it, from the same noise.
@@ -330,8 +375,9 @@ class LearnedGenerator:
 
     def _meant(self, ranking: str, finish: str, guidance: str) -> tuple[str, Plan]:
         """The ranking that is meant, and what is to be done."""
-        ranking = ranking or self._config.ranking or (BOTH if self.finishing.success is None else SUCCESS)
-        plan = Plan(finish or self._config.finish, guidance or self._config.guidance, ranking == SUCCESS)
+        judged = SUCCESS if self._search is None else MIXED
+        ranking = ranking or self._config.ranking or (BOTH if self.finishing.success is None else judged)
+        plan = Plan(finish or self._config.finish, guidance or self._config.guidance, ranking in JUDGED)
         if ranking not in RANKINGS:
             raise InvalidGenerateGoalError(f"There is no ranking {ranking!r}. Rankings: {', '.join(RANKINGS)}.")
         if plan.finish not in FINISHES:
@@ -344,6 +390,10 @@ class LearnedGenerator:
             raise InvalidGenerateGoalError(
                 f"Guidance {plan.guidance!r} is for checkpoints with the head `diffusion`, whose sampler it guides; "
                 f"this one's is {self._network.config.head!r}. Choose {REFINE!r} or 'none'."
+            )
+        if ranking == MIXED and self._search is None:
+            raise InvalidGenerateGoalError(
+                f"There is no geometric search for {self._hand.name}, which has no preshapes; rank by {SUCCESS!r}."
             )
         if plan.judged and self.finishing.success is None:
             raise InvalidGenerateGoalError(

@@ -310,9 +310,10 @@ def _meshes(options: argparse.Namespace) -> tuple[MeshFolder, ...]:
 
 def _starter(options: argparse.Namespace, console: Console) -> None:
     with _at_work(options, console, _meshes(options), create=True) as run:
-        run_objects(run)
         hand = run.settings.grasps.hand
-        console.print(unpack(run.dataset, shipped_path(hand)))
+        shipped = shipped_path(hand)  # objects take a while: what is missing is said before
+        run_objects(run)
+        console.print(unpack(run.dataset, shipped))
         if options.meshes:
             console.print(unpack(run.dataset, shipped_path(hand, "mesh")))
     _show(options, console)

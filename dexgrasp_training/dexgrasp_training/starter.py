@@ -30,8 +30,16 @@ _PER_OBJECT = ("position_unit", "contact_unit")
 
 
 def shipped_path(hand: str, source: Source = "family") -> Path:
-    """Of the file with one hand's grasps on procedural objects, or on meshes."""
-    return SHIPPED / (f"{hand}.npz" if source == "family" else f"{hand}_meshes.npz")
+    """Of the file with one hand's grasps on procedural objects, or on meshes.
+
+    Raises:
+        DatasetError: None ship for that hand.
+    """
+    path = SHIPPED / (f"{hand}.npz" if source == "family" else f"{hand}_meshes.npz")
+    if not path.is_file():
+        hands = sorted(file.stem for file in SHIPPED.glob("*.npz") if not file.stem.endswith("_meshes"))
+        raise DatasetError(f"No grasps of {hand} ship, only of {', '.join(hands)}. Make some: dexgrasp-train make")
+    return path
 
 
 def pack(dataset: Dataset, hand: str, path: Path, most: int, source: Source = "family") -> dict[str, int]:

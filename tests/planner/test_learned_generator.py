@@ -25,7 +25,7 @@ from dexgrasp_planner.generators import (
 from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
 from dexgrasp_planner.heuristic import HeuristicGenerator
 from dexgrasp_planner.holding import FEATURES, GraspFeatures
-from dexgrasp_planner.learned import RANKINGS, SUCCESS, LearnedConfig, LearnedGenerator
+from dexgrasp_planner.learned import JUDGED, MIXED, RANKINGS, SUCCESS, LearnedConfig, LearnedGenerator
 from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Grasps, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from dexgrasp_planner.postures import PostureRules
@@ -140,7 +140,7 @@ def test_rankings_share_the_samples_and_differ_in_their_order(
     generator = known(network, heuristic, off=0.05)
     sampled = generator.sample(scene, 4)
     everything = generator.generate(scene, 64, 4).grasps
-    ranked = {ranking: generator.rank(sampled, 64, ranking) for ranking in RANKINGS if ranking != SUCCESS}
+    ranked = {ranking: generator.rank(sampled, 64, ranking) for ranking in RANKINGS if ranking not in JUDGED}
     np.testing.assert_array_equal(ranked["both"].world_T_palm, everything.world_T_palm)
     np.testing.assert_array_equal(ranked["both"].score, everything.score)
     for grasps in ranked.values():
@@ -305,6 +305,31 @@ def test_the_chance_of_a_lift_ranks_where_it_is_known(network: GraspNetwork, heu
     np.testing.assert_allclose(ranked.squeeze, PostureRules(HAND).squeezed(ranked.grasp), atol=1e-9)
     better = generator.rank(sampled, 8, finish="closed", guidance="refine")
     assert better.score[0] >= ranked.score[0], "a refined grasp is taken where it is better"
+
+
+def test_grasps_of_a_geometric_search_compete_where_something_judges(
+    network: GraspNetwork, heuristic, scene: SceneCloud
+) -> None:
+    model = SuccessModel(("depth",), members=1)
+    with torch.no_grad():
+        for weight in model.weights:
+            weight.zero_()
+            weight[:, 0, 0] = 1.0
+        model.offsets[0][:, :, 0] = 1.0
+    generator = on_the_object(network, heuristic, model)
+    sampled = generator.sample(scene, 3)
+    searched = generator.geometric(sampled)
+    alone, mixed = (generator.rank(sampled, 200, ranking, "closed", "none") for ranking in (SUCCESS, MIXED))
+    assert mixed.score[0] >= alone.score[0]
+    of_search = np.isnan(mixed.log_likelihood)
+    assert of_search.any()
+    assert not np.isnan(alone.log_likelihood).any()
+    known = {palm.tobytes() for palm in searched.world_T_palm}
+    assert {palm.tobytes() for palm in mixed.world_T_palm[of_search]} <= known
+    best = generator.generate(scene, 200, 3).grasps
+    assert np.isnan(best.log_likelihood).any(), "they compete unless something else is asked for"
+    guided = generator.rank(sampled, 8, MIXED, "closed", "refine")
+    assert (np.diff(guided.score) <= 0.0).all()
 
 
 def test_the_checkpoint_comes_from_the_environment(

@@ -18,16 +18,19 @@ from dexgrasp_planner.holding import FEATURES
 from dexgrasp_planner.learned import Sampled
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+from dexgrasp_planner.success import SuccessModel
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
+from dexgrasp_training.evaluation.scenes import chosen_scenes
 from dexgrasp_training.scoring import verdicts as verdicts_module
 from dexgrasp_training.scoring.command import score
 from dexgrasp_training.scoring.learning import learn
-from dexgrasp_training.scoring.verdicts import VerdictConfig, Verdicts
+from dexgrasp_training.scoring.verdicts import VerdictConfig, Verdicts, try_own_grasps
+from dexgrasp_training.storage import read_arrays
 from dexgrasp_training.work import Workers
 from rich.console import Console
 
-from dexgrasp_description import load_hand
+from dexgrasp_description import GraspSet, load_hand
 
 from .labelled_boxes import make
 from .test_scene_stages import HAND
@@ -74,6 +77,8 @@ def test_too_few_verdicts_are_refused() -> None:
 class Heuristic:
     """Stands in for a trained network: grasps of the heuristic, half of them off to one side."""
 
+    searches = True
+
     def __init__(self) -> None:
         self._generator, self.finishing = HeuristicGenerator(load_hand(HAND)), Finishing(load_hand(HAND))
 
@@ -88,6 +93,13 @@ class Heuristic:
 
     def executable(self, sampled: Sampled, finish: str) -> Finished:
         return self.finishing.executable(sampled.space, sampled.grasps, finish)
+
+    def geometric(self, sampled: Sampled) -> GraspSet:
+        return sampled.grasps[::3]
+
+    def rank(self, sampled: Sampled, count: int, ranking: str, finish: str, guidance: str) -> GraspSet:
+        assert (ranking, finish, guidance) == ("mixed", "closed", "refine")
+        return self.executable(sampled, finish).grasps[:count]
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +140,28 @@ def test_the_command_tries_learns_and_adds_to_the_checkpoint(
     score(dataset, checkpoint, 2, config, Workers(jobs=1), QUIET)
     with pytest.raises(SettingsError, match="results of another config"):
         score(dataset, checkpoint, 2, VerdictConfig(views=1), Workers(jobs=1), QUIET)
+
+
+def test_more_scenes_also_try_the_favourites_of_what_is_known(
+    dataset: Dataset, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Heuristic()
+    monkeypatch.setattr(verdicts_module, "learned", lambda *of: known)
+    name = chosen_scenes(dataset, 1, "train")[0]
+    config = VerdictConfig(views=1, best=2, others=1, geometric=2, favourites=3)
+
+    def tried(target: str) -> dict[str, np.ndarray]:
+        path = checkpoint.parent / target
+        try_own_grasps(str(dataset.root), name, str(checkpoint), "", config, str(path))
+        return read_arrays(path)
+
+    first = tried("first.npz")
+    plain = ~first["refined"]
+    assert plain.sum() == 2 * (2 + 1 + 2), "each with both squeezes"
+    assert np.isnan(first["score"][plain]).sum() == 2 * 2, "the network knows nothing of what a search found"
+    known.finishing.success = SuccessModel(FEATURES)
+    second = tried("second.npz")
+    assert len(second["lifted"]) == len(first["lifted"]) + 2 * 3
 
 
 def test_a_success_model_of_a_newer_version_is_refused(dataset: Dataset, checkpoint: Path) -> None:

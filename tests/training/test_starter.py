@@ -79,14 +79,24 @@ def test_meshes_have_a_file_of_their_own_and_namesakes_are_left_out(tmp_path: Pa
     assert unpack(again, tmp_path / "packed.npz") == {"objects": 1, "grasps": 5}
 
 
+@pytest.mark.parametrize("hand", ["leap_right", "shadow_right"])
 def test_the_shipped_grasps_fit_the_objects_that_this_version_makes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hand: str
 ) -> None:
     """For a few families; all sixty take a minute."""
-    assert shipped_path("leap_right").stat().st_size <= MOST_BYTES
-    assert shipped_path("leap_right", "mesh").stat().st_size <= MOST_BYTES
+    assert shipped_path(hand).stat().st_size <= MOST_BYTES
+    assert shipped_path(hand, "mesh").stat().st_size <= MOST_BYTES
     changes = ["--set", "objects.families=[can, mug, box]", "--set", "objects.procedural=3"]
+    changes += ["--set", f"grasps.hand={hand}"]
     assert main(["starter", str(tmp_path / "data"), "--settings", "starter", *changes, "--jobs", "1"]) == 0
     dataset = Dataset.open(tmp_path / "data")
-    assert len(dataset.grasps("leap_right", "can_0")) > 100
+    assert len(dataset.grasps(hand, "can_0")) > 100
     assert "'objects': 3" in capsys.readouterr().out
+
+
+def test_a_hand_without_shipped_grasps_is_named_before_objects_are_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["starter", str(tmp_path / "data"), "--set", "grasps.hand=panda_gripper"]) == 1
+    assert "only of leap_right, shadow_right" in " ".join(capsys.readouterr().err.split())
+    assert not list((tmp_path / "data").glob("objects/*"))

@@ -15,6 +15,8 @@ from dexgrasp_planner.generators import GRASP_GENERATORS, GenerateError, GraspGe
 from dexgrasp_planner.guidance import GUIDANCES, REFINE, UNGUIDED
 from dexgrasp_planner.learned import (
     BOTH,
+    JUDGED,
+    MIXED,
     RANKINGS,
     SUCCESS,
     LearnedConfig,
@@ -29,9 +31,10 @@ from dexgrasp_training.storage import digest_of
 
 HEURISTIC = "heuristic"  # what the others are compared with
 _ALL = (
-    *RANKINGS,
+    *(ranking for ranking in RANKINGS if ranking != MIXED),
     *(f"{ranking}+{done}" for ranking in (BOTH, SUCCESS) for done in (CLOSED, *GUIDANCES[1:])),
-    f"{SUCCESS}+{REFINE}+{PRESSED}",
+    f"{MIXED}+{REFINE}",
+    *(f"{ranking}+{REFINE}+{PRESSED}" for ranking in JUDGED),
 )
 SAMPLERS = tuple(FLOW_PRESETS)
 
@@ -115,7 +118,7 @@ def contestants(
         if not checkpoints:
             raise SettingsError(f"{name!r} ranks what a network samples; give one: --checkpoint FOLDER.")
         for prefix, folder in folders.items():
-            if ranking != SUCCESS or tells[folder]:
+            if ranking not in JUDGED or tells[folder]:
                 found.append(Contestant(prefix + name, "", folder, ranking, finish, guidance, sampler))
             elif names:
                 raise SettingsError(f"{folder} cannot tell the chance of a lift; let it learn: dexgrasp-train score.")

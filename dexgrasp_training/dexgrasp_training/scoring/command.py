@@ -1,4 +1,4 @@
-"""`dexgrasp-train score`: a checkpoint tries its own grasps and learns to tell which of them lift."""
+"""`dexgrasp-train score`: a checkpoint tries grasps, its own and others, and learns to tell which of them lift."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def score(
     """Try the checkpoint's grasps in training scenes, learn from what they lift, and write that into its folder.
 
     What was tried is kept in a folder beside it: a run that was killed goes on, and one with more scenes adds to it.
+    The latter also tries, in these, the favourites of what was learnt from the former: what looks best is what has to
+    be judged.
 
     Raises:
         DatasetError: There are no training scenes with views, or too little to learn from.
@@ -68,8 +70,10 @@ def _table(about: dict[str, Any]) -> Table:
     for column in ("told by", "area under the curve", "best of a view lifts [%]"):
         table.add_column(column, justify="left" if column == "told by" else "right")
     area, best = held_out["area_under_curve"], held_out["best_of_view"]
-    table.add_row("success model, refined or not", f"{area:.3f}", f"{100 * best:.0f}")
+    table.add_row("success model, all that was tried", f"{area:.3f}", f"{100 * best:.0f}")
+    area = held_out["area_under_curve_of_samples"]
+    table.add_row("success model, what was sampled", f"{area:.3f}", "")
     area, best = held_out["area_under_curve_of_own_score"], held_out["best_of_view_by_own_score"]
-    table.add_row("the network's score, not refined", f"{area:.3f}", f"{100 * best:.0f}")
-    table.add_row("chance, not refined", "0.500", f"{100 * held_out['mean_of_view']:.0f}")
+    table.add_row("the network's score, what was sampled", f"{area:.3f}", f"{100 * best:.0f}")
+    table.add_row("chance, what was sampled", "0.500", f"{100 * held_out['mean_of_view']:.0f}")
     return table

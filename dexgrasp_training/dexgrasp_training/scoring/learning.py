@@ -45,7 +45,8 @@ def learn(verdicts: Verdicts, features: Sequence[str], seed: int) -> tuple[Succe
             )
     told, steps = _fitted(features, verdicts[~held_out], verdicts[held_out], _STEPS, seed)
     judged = verdicts[held_out]
-    chance = told.logits(judged.features)
+    chance, own = told.logits(judged.features), np.isfinite(judged.score)
+    sampled, plain = judged[own], judged[own & ~judged.refined]
     about = {
         "grasps": len(verdicts),
         "scenes": len(np.unique(verdicts.scene)),
@@ -55,10 +56,11 @@ def learn(verdicts: Verdicts, features: Sequence[str], seed: int) -> tuple[Succe
         "held_out": {
             "grasps": len(judged),
             "area_under_curve": round(_area(chance, judged.lifted), 4),
-            "area_under_curve_of_own_score": round(_area(judged.score, judged.lifted), 4),
+            "area_under_curve_of_samples": round(_area(chance[own], sampled.lifted), 4),
+            "area_under_curve_of_own_score": round(_area(sampled.score, sampled.lifted), 4),
             "best_of_view": round(_best_of_view(chance, judged), 4),
-            "best_of_view_by_own_score": round(_best_of_view(judged.score - 1e6 * judged.refined, judged), 4),
-            "mean_of_view": _share(judged.lifted[~judged.refined]),
+            "best_of_view_by_own_score": round(_best_of_view(plain.score, plain), 4),
+            "mean_of_view": _share(plain.lifted),
         },
     }
     model, _ = _fitted(features, verdicts, None, steps, seed)

@@ -1,8 +1,8 @@
-"""One scene: what grasps of a checkpoint lift, closed on what its views show, refined or not, by either squeeze."""
+"""One scene: what grasps lift, a checkpoint's and those it competes with, refined or not, by either squeeze."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from dexgrasp_common.parameters import param
 from dexgrasp_planner.finishing import CLOSED
 from dexgrasp_planner.generators import GenerateError
+from dexgrasp_planner.guidance import REFINE
+from dexgrasp_planner.learned import MIXED, SUCCESS
 from dexgrasp_sim.tester import GRASP_TESTERS, LiftConfig
 from numpy.typing import NDArray
 
@@ -28,8 +30,12 @@ class VerdictConfig:
 
     hand: str = param("leap_right", "name of the hand")
     views: int = param(2, "views of each scene", range=(1, 256))
-    best: int = param(6, "best grasps of a view by the network's own score", range=(1, 1000))
-    others: int = param(10, "grasps of the same view drawn at random", range=(0, 1000))
+    best: int = param(4, "best grasps of a view by the network's own score", range=(1, 1000))
+    others: int = param(4, "sampled grasps of the same view drawn at random", range=(0, 1000))
+    geometric: int = param(6, "grasps of the geometric search drawn at random", range=(0, 1000))
+    favourites: int = param(
+        12, "best grasps of a view by what the checkpoint has learnt of lifts before", range=(0, 1000)
+    )
     noise: float = param(0.0, "size of the depth sensor's errors", range=(0.0, 2.0))
     seed: int = param(0, "of every random choice")
     lift: LiftConfig = field(default_factory=LiftConfig)
@@ -42,7 +48,7 @@ class Verdicts:
     Attributes:
         features: array (N, F), see `holding.FEATURES`.
         lifted: array (N,) bool.
-        score: array (N,), the network's own.
+        score: array (N,), the network's own; NaN where it has none.
         view: array (N,), number of the view, counted over all scenes.
         scene: array (N,), number of the scene.
         refined: array (N,) bool.
@@ -86,12 +92,22 @@ def try_own_grasps(
             found = generator.executable(sampled, CLOSED).grasps
         except GenerateError:
             continue
+        draw, finishing = np.random.default_rng(seed), generator.finishing
         order = np.argsort(-found.score, kind="stable")
-        others = np.random.default_rng(seed).permutation(order[config.best :])[: config.others]
+        others = draw.permutation(order[config.best :])[: config.others]
         found = found[np.concatenate([order[: config.best], others])]
-        finishing = generator.finishing
-        for tried, refined in ((found, False), (finishing.moved(sampled.space, found).grasps, True)):
-            for grasps, features in finishing.variants(sampled.space, tried):
+        if generator.searches:
+            searched = generator.geometric(sampled)
+            chosen = draw.permutation(len(searched))[: config.geometric]
+            found = GraspSet.concatenate([found, _unknown(searched[chosen])])
+        moved = finishing.moved(sampled.space, found).grasps
+        tried = [(found, False), (moved, True)]
+        if finishing.success is not None and config.favourites:
+            ranking = MIXED if generator.searches else SUCCESS
+            best = generator.rank(sampled, config.favourites, ranking, CLOSED, REFINE)
+            tried.append((_unknown(best), True))
+        for some, refined in tried:
+            for grasps, features in finishing.variants(sampled.space, some):
                 sets.append(grasps)
                 count = len(grasps)
                 rows.append(
@@ -109,6 +125,11 @@ def try_own_grasps(
         content["lifted"] = tester.lift(shown.lift_scene, GraspSet.concatenate(sets)).success
     write_arrays(Path(target), content)
     return {"grasps": len(content.get("lifted", ()))}
+
+
+def _unknown(grasps: GraspSet) -> GraspSet:
+    """The grasps, of which nobody asked the network."""
+    return replace(grasps, score=np.full(len(grasps), np.nan))
 
 
 def read_verdicts(paths: list[Path]) -> Verdicts:
