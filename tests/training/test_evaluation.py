@@ -12,7 +12,7 @@ import pytest
 import torch
 from dexgrasp_planner.checkpoints import Checkpoint, CheckpointError
 from dexgrasp_planner.heuristic import HeuristicGenerator
-from dexgrasp_planner.learned import JUDGED, RANKINGS, SUCCESS, LearnedConfig, LearnedGenerator, Sampled
+from dexgrasp_planner.learned import JUDGED, RANKINGS, LearnedConfig, LearnedGenerator, Sampled
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from dexgrasp_sim.mujoco_tester import MujocoTester
 from dexgrasp_training.assets import Split
