@@ -65,7 +65,7 @@ class LearnedConfig:
     precision: str = param("fp32", "of the backbone: `fp32` or `bf16`")
     ranking: str = param(
         "",
-        "what the score is: one of `RANKINGS`; empty: `mixed` if it can be told, else `success`, else `both`",
+        "what the score is: one of `RANKINGS`; empty: `success` if the checkpoint can tell it, or else `both`",
     )
     geometric: int = param(64, "grasps of the geometric search that compete in `mixed`", range=(1, 65536))
     graspness_weight: float = param(10.0, "of graspness against log-likelihood in `both`", range=(0.0, 1000.0))
@@ -375,8 +375,7 @@ class LearnedGenerator:
 
     def _meant(self, ranking: str, finish: str, guidance: str) -> tuple[str, Plan]:
         """The ranking that is meant, and what is to be done."""
-        judged = SUCCESS if self._search is None else MIXED
-        ranking = ranking or self._config.ranking or (BOTH if self.finishing.success is None else judged)
+        ranking = ranking or self._config.ranking or (BOTH if self.finishing.success is None else SUCCESS)
         plan = Plan(finish or self._config.finish, guidance or self._config.guidance, ranking in JUDGED)
         if ranking not in RANKINGS:
             raise InvalidGenerateGoalError(f"There is no ranking {ranking!r}. Rankings: {', '.join(RANKINGS)}.")
