@@ -24,7 +24,7 @@ from dexgrasp_planner.success import SuccessModel
 
 FORMAT = 1
 SCENE = "scene"  # the kind of network that a checkpoint holds where it says nothing about that
-_WEIGHTS, _SUCCESS, _CONFIG = "model.safetensors", "success.safetensors", "config.json"
+WEIGHTS, _SUCCESS, _CONFIG = "model.safetensors", "success.safetensors", "config.json"
 
 
 class CheckpointError(PlannerError):
@@ -79,7 +79,7 @@ class StoredNetwork(Generic[ConfigT, NetworkT]):
         """
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: _stored(name, value, half) for name, value in self.weights.items()}
-        write_whole(folder / _WEIGHTS, lambda file: file.write(save(tensors)))
+        write_whole(folder / WEIGHTS, lambda file: file.write(save(tensors)))
         if self.success:
             _write_success(folder, self.success)
         config = {
@@ -107,7 +107,7 @@ class StoredNetwork(Generic[ConfigT, NetworkT]):
                 f"{folder} holds a network of the kind {kind!r}; wanted is one of the kind {cls.KIND!r}, see "
                 f"{cls.TRAINED_BY}."
             )
-        stored = _read_tensors(folder / _WEIGHTS)
+        stored = _read_tensors(folder / WEIGHTS)
         success_features = tuple(config.get("success_features", ()))
         success = _read_tensors(folder / _SUCCESS) if success_features else {}
         try:
@@ -222,7 +222,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = json.loads((folder / _CONFIG).read_text())
     except OSError as error:
         raise CheckpointError(
-            f"{folder} is not a checkpoint: it has no {_CONFIG}. Give the folder that holds it and {_WEIGHTS}."
+            f"{folder} is not a checkpoint: it has no {_CONFIG}. Give the folder that holds it and {WEIGHTS}."
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{folder / _CONFIG} is damaged ({error}); get the checkpoint again.") from error

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from dexgrasp_common.parameters import param
 from torch import Tensor
 
 from dexgrasp_description import GraspSet, HandModel
-from dexgrasp_planner.network.rotations import turned
+from dexgrasp_planner.network.rotations import nearest_rotation, turned
 from dexgrasp_planner.physics.scene_energy import EnergyConfig, SceneEnergy
 from dexgrasp_planner.postures import PostureRules
 from dexgrasp_planner.scene_field import SceneField
@@ -58,10 +57,11 @@ class Refiner:
             return grasps
         start = torch.as_tensor(grasps.world_T_palm, dtype=torch.float32)
         moved, joints = self._descended(space, start, torch.as_tensor(grasps.grasp, dtype=torch.float32))
-        palms, q = _orthonormal(moved.double().numpy()), joints.double().numpy()
+        palms, q = moved.double(), joints.double().numpy()
+        palms[:, :3, :3] = nearest_rotation(palms[:, :3, :3])
         return replace(
             grasps,
-            world_T_palm=palms,
+            world_T_palm=palms.numpy(),
             grasp=q,
             pregrasp=self._rules.opened(q),
             squeeze=self._rules.squeezed(q),
@@ -105,10 +105,3 @@ class Refiner:
         top = torch.cat([rotation, (palms[:, :3, 3] + move)[..., None]], dim=2)
         moved = torch.cat([top, palms[:, 3:]], dim=1)
         return moved, torch.minimum(torch.maximum(joints + bend, self._lower), self._upper)
-
-
-def _orthonormal(poses: np.ndarray) -> np.ndarray:
-    """Poses (N, 4, 4) whose rotations are rotations to the last digit."""
-    u, _, v = np.linalg.svd(poses[:, :3, :3])
-    poses[:, :3, :3] = u @ v
-    return poses

@@ -85,10 +85,10 @@ def remember(folder: Path, content: Mapping[str, Any]) -> None:
         )
 
 
-def digest_of(folder: Path) -> str:
-    """Sixteen hexadecimal digits that stand for the content of a folder's files."""
+def digest_of(folder: Path, names: str = "*") -> str:
+    """Sixteen hexadecimal digits that stand for the content of a folder's files of these names."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+    for path in sorted(path for path in folder.glob(names) if path.is_file()):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

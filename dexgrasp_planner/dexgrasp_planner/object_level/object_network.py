@@ -45,7 +45,7 @@ class ObjectNetworkConfig:
         return self.encoder.points
 
 
-# `small` takes about a fortieth of the arithmetic of `paper`.
+# `small` is to be trained on two CPU cores.
 NETWORK_PRESETS = {
     "paper": (PointTransformerConfig(), DenoiserConfig()),
     "small": (

@@ -12,14 +12,13 @@ from dexgrasp_sim.tester import GRASP_TESTERS
 from rich.console import Console
 
 from dexgrasp_training.dataset import Dataset
-from dexgrasp_training.errors import DatasetError
 from dexgrasp_training.evaluation import samplers
 from dexgrasp_training.evaluation.contestants import Contestant, about
+from dexgrasp_training.evaluation.rows import tested
 from dexgrasp_training.evaluation.scenes import chosen_scenes, family_of
 from dexgrasp_training.evaluation.summary import summarise, tables
 from dexgrasp_training.evaluation.trial import EvaluationConfig, try_scene
-from dexgrasp_training.storage import read_json, remember
-from dexgrasp_training.work import Task, Workers, spread
+from dexgrasp_training.work import Task, Workers
 
 
 @dataclass(frozen=True)
@@ -59,29 +58,18 @@ def evaluate(dataset: Dataset, wanted: Evaluation, console: Console) -> dict[str
     GRASP_TESTERS.load(wanted.config.tester)
     names = chosen_scenes(dataset, wanted.scenes)
     report = wanted.report.expanduser()
-    folder = report.with_name(f"{report.stem}.rows")
-    remember(
-        folder,
-        {
-            "dataset": str(dataset.root),
-            "config": asdict(wanted.config),
-            "contestants": [asdict(replace(one, checkpoint="")) for one in wanted.competing],  # its digest says which
-        },
-    )
     families = frozenset(family_of(dataset.asset(name).source) for name in dataset.objects("train")) - {""}
-    paths = {name: folder / f"{name}.json" for name in names}
-    tasks = [
-        Task(name, try_scene, (str(dataset.root), name, wanted.competing, wanted.config, families, str(path)))
-        for name, path in paths.items()
-        if not path.is_file()
-    ]
-    if len(tasks) < len(names):
-        console.print(f"{len(names) - len(tasks)} of {len(names)} scenes are known from before.")
-    outcomes = spread(tasks, wanted.workers, "scenes", console) if tasks else []
-    scenes = [read_json(path) for path in paths.values() if path.is_file()]
-    failures = {outcome.task: outcome.error for outcome in outcomes if outcome.error}
-    if not scenes:
-        raise DatasetError(f"None of the {len(names)} scenes could be tested: {next(iter(failures.values()))}")
+    asked = {
+        "dataset": str(dataset.root),
+        "config": asdict(wanted.config),
+        "contestants": [asdict(replace(one, checkpoint="")) for one in wanted.competing],  # its digest says which
+    }
+
+    def task(name: str, path: Path) -> Task:
+        arguments = (str(dataset.root), name, wanted.competing, wanted.config, families, str(path))
+        return Task(name, try_scene, arguments)
+
+    scenes, failures = tested(report, names, asked, task, "scenes", wanted.workers, console)
     content: dict[str, Any] = {
         "dataset": dataset.root.name,
         "settings": asdict(wanted.config),

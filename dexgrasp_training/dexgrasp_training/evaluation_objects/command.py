@@ -12,11 +12,11 @@ from rich.console import Console
 
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
+from dexgrasp_training.evaluation.rows import tested
 from dexgrasp_training.evaluation_objects.contestants import ObjectContestant, about
 from dexgrasp_training.evaluation_objects.summary import summarise, table
 from dexgrasp_training.evaluation_objects.trial import PROTOCOLS, ObjectEvaluationConfig, try_object
-from dexgrasp_training.storage import read_json, remember
-from dexgrasp_training.work import Task, Workers, spread
+from dexgrasp_training.work import Task, Workers
 
 
 @dataclass(frozen=True)
@@ -65,28 +65,16 @@ def evaluate_objects(dataset: Dataset, wanted: ObjectEvaluation, console: Consol
             "--set objects.test_share=0.2"
         )
     report = wanted.report.expanduser()
-    folder = report.with_name(f"{report.stem}.rows")
-    remember(
-        folder,
-        {
-            "dataset": str(dataset.root),
-            "config": asdict(config),
-            "contestants": [asdict(replace(one, checkpoint="")) for one in wanted.competing],  # its digest says which
-        },
-    )
-    paths = {name: folder / f"{name}.json" for name in names}
-    tasks = [
-        Task(name, try_object, (str(dataset.root), name, wanted.competing, config, str(path)))
-        for name, path in paths.items()
-        if not path.is_file()
-    ]
-    if len(tasks) < len(names):
-        console.print(f"{len(names) - len(tasks)} of {len(names)} objects are known from before.")
-    outcomes = spread(tasks, wanted.workers, "objects", console) if tasks else []
-    objects = [read_json(path) for path in paths.values() if path.is_file()]
-    failures = {outcome.task: outcome.error for outcome in outcomes if outcome.error}
-    if not objects:
-        raise DatasetError(f"None of the {len(names)} objects could be tested: {next(iter(failures.values()))}")
+    asked = {
+        "dataset": str(dataset.root),
+        "config": asdict(config),
+        "contestants": [asdict(replace(one, checkpoint="")) for one in wanted.competing],  # its digest says which
+    }
+
+    def task(name: str, path: Path) -> Task:
+        return Task(name, try_object, (str(dataset.root), name, wanted.competing, config, str(path)))
+
+    objects, failures = tested(report, names, asked, task, "objects", wanted.workers, console)
     content: dict[str, Any] = {
         "dataset": dataset.root.name,
         "settings": asdict(config),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dexgrasp_planner.checkpoints import add_success
 from dexgrasp_planner.holding import FEATURES
 from dexgrasp_planner.success import SuccessModel
 from rich.console import Console
@@ -15,10 +12,9 @@ from rich.table import Table
 
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.evaluation.scenes import chosen_scenes
-from dexgrasp_training.scoring.learning import learn
-from dexgrasp_training.scoring.verdicts import VerdictConfig, read_verdicts, try_own_grasps
-from dexgrasp_training.storage import remember
-from dexgrasp_training.work import Task, Workers, spread
+from dexgrasp_training.scoring.trying import Trial, learn_by_trying
+from dexgrasp_training.scoring.verdicts import VerdictConfig, try_own_grasps
+from dexgrasp_training.work import Workers
 
 
 def score(
@@ -35,30 +31,11 @@ def score(
         SettingsError: What was tried before is of another network or of other settings.
         CheckpointError: There is no checkpoint, or it is for another hand.
     """
-    checkpoint = checkpoint.expanduser().absolute()
-    digest = network_digest(checkpoint)
-    folder = checkpoint.with_name(f"{checkpoint.name}.verdicts")
-    remember(folder, {"dataset": dataset.root.name, "network": digest, "config": asdict(config)})
     names = chosen_scenes(dataset, scenes, "train")
-    paths = {name: folder / f"{name}.npz" for name in names}
-    tasks = [
-        Task(name, try_own_grasps, (str(dataset.root), name, str(checkpoint), digest, config, str(path)))
-        for name, path in paths.items()
-        if not path.is_file()
-    ]
-    if tasks:
-        spread(tasks, workers, "scenes", console)
-    verdicts = read_verdicts([path for path in paths.values() if path.is_file()])
-    model, about = learn(verdicts, FEATURES, config.seed)
-    add_success(checkpoint, model, about)
+    trial = Trial(names, "scenes", try_own_grasps, config, "verdicts", FEATURES, {})
+    model, about = learn_by_trying(dataset, checkpoint, trial, workers, console)
     console.print(_table(about))
     return model
-
-
-def network_digest(checkpoint: Path) -> str:
-    """Of the network's weights, or empty where there are none: what is added to a checkpoint does not change it."""
-    path = checkpoint / "model.safetensors"
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
 def _table(about: dict[str, Any]) -> Table:

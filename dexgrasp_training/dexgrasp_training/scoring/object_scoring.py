@@ -5,14 +5,13 @@ What is tried is what the generator samples, without and with guidance, so that 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from dexgrasp_common.parameters import param
-from dexgrasp_planner.checkpoints import add_success
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_features import OBJECT_FEATURES, ObjectFeatures
 from dexgrasp_planner.object_level.object_generator import ObjectGeneratorConfig, ObjectGraspGenerator
@@ -24,12 +23,10 @@ from rich.table import Table
 from dexgrasp_description import load_hand
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
-from dexgrasp_training.scoring.command import network_digest
-from dexgrasp_training.scoring.learning import learn
-from dexgrasp_training.scoring.verdicts import read_verdicts
+from dexgrasp_training.scoring.trying import Trial, learn_by_trying
 from dexgrasp_training.settings import seed_of
-from dexgrasp_training.storage import remember, write_arrays
-from dexgrasp_training.work import Task, Workers, spread
+from dexgrasp_training.storage import write_arrays
+from dexgrasp_training.work import Workers
 
 DGA, HOLD6 = PROTOCOLS = ("dga", "hold6")
 
@@ -66,21 +63,9 @@ def score_objects(
     names = dataset.objects("train")[:objects]
     if not names:
         raise DatasetError(f"{dataset.root} has no training objects; make some: dexgrasp-train objects {dataset.root}")
-    checkpoint = checkpoint.expanduser().absolute()
-    digest = network_digest(checkpoint)
-    folder = checkpoint.with_name(f"{checkpoint.name}.{config.protocol}_verdicts")
-    remember(folder, {"dataset": dataset.root.name, "network": digest, "config": asdict(config)})
-    paths = {name: folder / f"{name}.npz" for name in names}
-    tasks = [
-        Task(name, try_own_grasps_of, (str(dataset.root), name, str(checkpoint), digest, config, str(path)))
-        for name, path in paths.items()
-        if not path.is_file()
-    ]
-    if tasks:
-        spread(tasks, workers, "objects", console)
-    verdicts = read_verdicts([path for path in paths.values() if path.is_file()])
-    model, about = learn(verdicts, OBJECT_FEATURES, config.seed)
-    add_success(checkpoint, model, {"protocol": config.protocol, **about})
+    kept, said = f"{config.protocol}_verdicts", {"protocol": config.protocol}
+    trial = Trial(names, "objects", try_own_grasps_of, config, kept, OBJECT_FEATURES, said)
+    model, about = learn_by_trying(dataset, checkpoint, trial, workers, console)
     console.print(_table(about))
     return model
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dexgrasp_common.parameters import param
+from dexgrasp_planner.checkpoints import WEIGHTS
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_generator import ObjectGeneratorConfig, ObjectGraspGenerator
 from rich.progress import Progress
@@ -21,8 +22,8 @@ from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError
 from dexgrasp_training.pipeline import Run, run_elsewhere, run_filter
 from dexgrasp_training.report.diversity import read_methods, together
-from dexgrasp_training.scoring.command import network_digest
 from dexgrasp_training.settings import seed_of
+from dexgrasp_training.storage import digest_of
 from dexgrasp_training.synthesis.generated import Generated
 from dexgrasp_training.synthesis.method import GENERATED
 from dexgrasp_training.work import Task
@@ -51,7 +52,7 @@ def run_expand(run: Run, checkpoint: Path, config: ExpandConfig) -> dict[str, An
     checkpoint = checkpoint.expanduser().absolute()
     hand = ObjectCheckpoint.load(checkpoint).hand
     run = replace(run, settings=replace(run.settings, grasps=replace(run.settings.grasps, hand=hand)))
-    digest = network_digest(checkpoint)
+    digest = digest_of(checkpoint, WEIGHTS)
     number = begin(run.dataset, hand, digest, config)
     run_elsewhere(run, STAGE)(tasks(run.dataset, hand, number, checkpoint, digest, config), STAGE)
     run_filter(run)
