@@ -191,5 +191,8 @@ def test_weights_are_those_of_the_preset() -> None:
     expected = found.pulling + 0.3 * found.penetration + found.self_penetration
     torch.testing.assert_close(found.weighted(config), expected)
     assert found.weighted(physics_preset("none")).item() == 0.0
-    with pytest.raises(UnknownPhysicsError, match="magic.*paper"):
-        physics_preset("magic")
+    some = physics_preset("paper_sampling/srf/erf")
+    torch.testing.assert_close(found.weighted(some), 0.3 * found.penetration + found.self_penetration)
+    for unknown in ("magic", "paper/magic"):
+        with pytest.raises(UnknownPhysicsError, match="magic.*paper"):
+            physics_preset(unknown)

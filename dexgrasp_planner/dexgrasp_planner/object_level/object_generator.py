@@ -56,7 +56,7 @@ class ObjectGeneratorConfig:
 
     sampler: str = param("fast", "`fast` (10 steps) or `paper` (100)")
     guidance: float = param(1.0, "g_r: 0 none, 1 as in the authors' code", range=(0.0, 1.0))
-    physics: str = param("paper_sampling", "what pulls: a name in `PHYSICS_PRESETS`")
+    physics: str = param("paper_sampling", "what pulls: a name for `physics_preset`")
     through: Literal["network", "estimate"] = param(
         "network", "gradients through the `network`, as in the paper, or of the `estimate` of the clean grasp only"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -52,15 +52,23 @@ PHYSICS_PRESETS = {
 }
 
 
+TERMS = {"spf": "pulling", "erf": "penetration", "srf": "self_penetration"}
+
+
 def physics_preset(name: str) -> PhysicsConfig:
-    """The preset of that name.
+    """The preset of that name; with `/` and terms behind it, these of its terms alone: `tuned/srf/erf`.
 
     Raises:
-        UnknownPhysicsError: There is none.
+        UnknownPhysicsError: There is no such preset or term.
     """
-    if name not in PHYSICS_PRESETS:
-        raise UnknownPhysicsError(f"There are no constraints {name!r}. Presets: {', '.join(PHYSICS_PRESETS)}.")
-    return PHYSICS_PRESETS[name]
+    preset, *terms = name.split("/")
+    if preset not in PHYSICS_PRESETS or not set(terms) <= set(TERMS):
+        raise UnknownPhysicsError(
+            f"There are no constraints {name!r}. Presets: {', '.join(PHYSICS_PRESETS)}; "
+            f"behind them, for some terms alone, /{', /'.join(TERMS)}."
+        )
+    left_out = {weight: 0.0 for term, weight in TERMS.items() if terms and term not in terms}
+    return replace(PHYSICS_PRESETS[preset], **left_out)
 
 
 @dataclass(frozen=True)

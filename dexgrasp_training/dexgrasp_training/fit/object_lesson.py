@@ -45,7 +45,7 @@ class ObjectNetworkSettings:
 class PhysicsSettings:
     """Which physics a step minimises beside the diffusion loss, and of how many grasps."""
 
-    preset: str = param("tuned", "a name in `PHYSICS_PRESETS`; `none`: the diffusion loss alone")
+    preset: str = param("tuned", "a name for `physics_preset`; `none`: the diffusion loss alone")
     samples: int = param(0, "points on the hand's outside; 0: as many as the preset has", range=(0, 100_000))
     every: int = param(1, "of so many grasps one has its physics looked at, and counts so often", range=(1, 1024))
 
