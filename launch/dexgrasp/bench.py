@@ -1,7 +1,8 @@
 """`python -m dexgrasp.bench`: the figures of this machine, as a table and as bench_report.json.
 
 A figure is a function and its row in `LIBRARY` or in `SYSTEM`; the latter are given a running bringup. What spreads is
-given as its median. The learned generator has a table of its own, see `generator_bench`.
+given as its median. The learned and the object-level generator have tables of their own, see `generator_bench` and
+`object_generator_bench`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from dexgrasp_common.nodes.clients import call_action, call_service
@@ -27,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image, PointCloud2
 
-from dexgrasp import generator_bench
+from dexgrasp import generator_bench, object_generator_bench
 from dexgrasp.cli import add_bringup_arguments, bringup_arguments
 from dexgrasp.demo import bringup, log_tail, nanoseconds, reset_scene, wait_for_nodes
 from dexgrasp.nodes import share_folder
@@ -40,7 +41,8 @@ from dexgrasp_msgs.srv import PlanGrasp
 SECONDS = 10.0  # of watching, for rates [s]
 OBJECTS = 5
 SEED = 0
-LEARNED_GENERATOR = "learned_generator"  # the name of its table
+LEARNED_GENERATOR, OBJECT_GENERATOR = "learned_generator", "object_generator"  # the names of their tables
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ SYSTEM = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; the exit status says whether every figure could be measured, not whether it is good."""
-    names = [*(figure.name for figure in LIBRARY + SYSTEM), LEARNED_GENERATOR]
+    names = [*(figure.name for figure in LIBRARY + SYSTEM), LEARNED_GENERATOR, OBJECT_GENERATOR]
     parser = argparse.ArgumentParser(prog="python -m dexgrasp.bench", description="Measure this machine.")
     parser.add_argument("--report", type=Path, default=Path("bench_report.json"), metavar="JSON")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
@@ -201,7 +203,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     values: dict[Figure, float] = {}
     failures: list[str] = []
     _measure([figure for figure in LIBRARY if figure.name in wanted], (), values, failures)
-    learned = _learned_generator(failures) if LEARNED_GENERATOR in wanted else []
+    learned = _tabled(LEARNED_GENERATOR, _learned_generator, failures) if LEARNED_GENERATOR in wanted else []
+    objects = _tabled(OBJECT_GENERATOR, object_generator_bench.rows, failures) if OBJECT_GENERATOR in wanted else []
     system = [figure for figure in SYSTEM if figure.name in wanted]
     if system:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
@@ -221,6 +224,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 learned, "Learned generator: 40,000 points shown, 1,024 grasps ranked; wall time [ms]"
             )
         )
+    if objects:
+        Console(width=180).print(object_generator_bench.table(objects))
     for failure in failures:
         print(f"dexgrasp bench: {failure}", file=sys.stderr)
     common = {"machine": machine(), "commit": commit()}
@@ -229,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         | {"better": figure.better, **common}
         for figure, value in values.items()
     ]
-    write_report(parsed.report, rows + [figure | common for row in learned for figure in row.figures()])
+    write_report(parsed.report, rows + [figure | common for row in (*learned, *objects) for figure in row.figures()])
     return 1 if failures else 0
 
 
@@ -260,13 +265,18 @@ def _measure(
             failures.append(f"{figure.name}: {type(error).__name__}: {error}")
 
 
-def _learned_generator(failures: list[str]) -> list[generator_bench.Row]:
-    print(f"{LEARNED_GENERATOR} ...", file=sys.stderr, flush=True)
+def _tabled(name: str, measure: Callable[[], list[_Row]], failures: list[str]) -> list[_Row]:
+    """The rows of a table; none if they cannot be measured."""
+    print(f"{name} ...", file=sys.stderr, flush=True)
     try:
-        measured, left_out = generator_bench.rows(sample_cloud())
+        return measure()
     except Exception as error:
-        failures.append(f"{LEARNED_GENERATOR}: {type(error).__name__}: {error}")
+        failures.append(f"{name}: {type(error).__name__}: {error}")
         return []
+
+
+def _learned_generator() -> list[generator_bench.Row]:
+    measured, left_out = generator_bench.rows(sample_cloud())
     print(*left_out, sep="\n", file=sys.stderr)
     return measured
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from dexgrasp import generator_bench
+from dexgrasp import generator_bench, object_generator_bench
 from dexgrasp.bench import main, sample_cloud
 from dexgrasp.generator_bench import STAGES, Size
 from dexgrasp_planner.network.velocity_field import VelocityField
@@ -58,3 +58,23 @@ def test_the_generators_row_has_every_stage_and_its_baseline_is_the_same_diverge
     traced = generator_bench.traced_flow(field, sample, feature, 300)
     for ours, theirs in zip(field.conditioned(feature)(sample, 300), traced, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_the_object_generators_rows_have_median_range_and_target(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEXGRASP_CHECKPOINT", str(tmp_path / "none"))  # random weights, whatever ships
+    size = object_generator_bench.Size(3, 2, networks=("usual",), samplers=("fast",))
+    measured = object_generator_bench.rows(size)
+    assert [row.name for row in measured] == [
+        ("small", "fast", "unguided"),
+        ("small", "fast", "guided"),
+        ("small", "fast", "guided", "estimate"),
+    ]
+    (figure,) = measured[1].figures()
+    assert (figure["name"], figure["unit"], figure["target"]) == ("object_generator_small_fast_guided", "s", 0.5)
+    least, most = figure["range"]
+    assert 0.0 < least <= figure["value"] <= most
+    cells = [list(column.cells) for column in object_generator_bench.table(measured).columns]
+    assert "small fast guided estimate" in cells[0]
+    assert cells[-1] == ["random"] * 3
