@@ -44,32 +44,42 @@ class HandPoints:
         self._columns = [self._fk.link_names.index(link) for link in self.links]
         self._local = [torch.tensor(np.asarray(points[link]).T, dtype=dtype, device=device) for link in self.links]
         self.link_of_point = torch.cat([torch.full((rows.shape[1],), i) for i, rows in enumerate(self._local)])
-        self._link_of_point, self._every_local = self.link_of_point.to(device), torch.cat(self._local, dim=1)
+        self._column_of_point = torch.tensor(self._columns)[self.link_of_point].to(device)
+        self._every_local = torch.cat(self._local, dim=1).T.contiguous()
         self.moves = self._moving_joints(hand)
 
     def __len__(self) -> int:
         return len(self.link_of_point)
 
+    def poses(self, world_T_palm: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        """`world_T_link` (N, M, 4, 4) of all links of the hand, for palms (N, 4, 4) and postures (N, D) [rad or m].
+
+        They serve every set of points of the same hand.
+        """
+        return world_T_palm[:, None] @ self._fk.stacked_poses(q)
+
     def in_world(self, world_T_palm: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-        """Points (N, 3, P) [m], world frame, for palms (N, 4, 4) and postures (N, D) [rad or m].
+        """Points (N, 3, P) [m], world frame, for palms (N, 4, 4) and postures (N, D) [rad or m]."""
+        return self.placed(self.poses(world_T_palm, q))
+
+    def placed(self, world_T_link: torch.Tensor) -> torch.Tensor:
+        """Points (N, 3, P) [m], world frame, of hands whose links are where `poses` tells.
 
         Coordinates come before points, so that every link is one plain matrix product over all poses.
         """
-        world_T_link = world_T_palm[:, None] @ self._fk.stacked_poses(q)[:, self._columns]
+        count = len(world_T_link)
         placed = []
-        for number, local in enumerate(self._local):
-            rotation = world_T_link[:, number, :3, :3].reshape(-1, 3)
-            turned = (rotation @ local).reshape(len(q), 3, local.shape[1])
-            placed.append(turned + world_T_link[:, number, :3, 3:])
+        for column, local in zip(self._columns, self._local, strict=True):
+            rotation = world_T_link[:, column, :3, :3].reshape(-1, 3)
+            turned = (rotation @ local).reshape(count, 3, local.shape[1])
+            placed.append(turned + world_T_link[:, column, :3, 3:])
         return torch.cat(placed, dim=2)  # a gradient goes back through it without a copy of the whole for each link
 
-    def some_in_world(self, world_T_palm: torch.Tensor, q: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Of the points of `in_world` those at an index (N, K), each pose with its own: (N, 3, K)."""
-        world_T_link = world_T_palm[:, None] @ self._fk.stacked_poses(q)[:, self._columns]
-        rows = torch.arange(len(q), device=index.device)[:, None]
-        world_T_own = world_T_link[rows, self._link_of_point[index]]
-        local = self._every_local.T[index][..., None]
-        return (world_T_own[..., :3, :3] @ local + world_T_own[..., :3, 3:])[..., 0].mT
+    def some_placed(self, world_T_link: torch.Tensor, row: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
+        """Of the points of `placed` those at rows and points (K,): (K, 3)."""
+        link = row * world_T_link.shape[1] + self._column_of_point[point]
+        own = world_T_link.flatten(0, 1).index_select(0, link)
+        return (own[:, :3, :3] * self._every_local[point][:, None]).sum(dim=2) + own[:, :3, 3]
 
     def per_link(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Smallest value of each link's points and which point has it: (N, P) to two (N, L)."""

@@ -131,10 +131,9 @@ def test_some_points_of_a_hand_are_those_of_all() -> None:
     q = torch.as_tensor(hand.home + 0.1)[None].repeat(3, 1)
     palm = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
     palm[:, :3, 3] = torch.randn(3, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    index = torch.tensor([[0, 700], [3, 3], [1500, 20]])
-    every = points.in_world(palm, q)
-    expected = every.gather(2, index[:, None].expand(-1, 3, -1))
-    torch.testing.assert_close(points.some_in_world(palm, q, index), expected)
+    row, point = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 700, 3, 3, 1500, 20])
+    expected = points.in_world(palm, q)[row, :, point]
+    torch.testing.assert_close(points.some_placed(points.poses(palm, q), row, point), expected)
 
 
 @pytest.mark.parametrize("config", [PHYSICS_PRESETS["paper"], PHYSICS_PRESETS["tuned"]], ids=["paper", "tuned"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +18,6 @@ from dexgrasp_planner.hand_shape import HandPoints
 from dexgrasp_planner.physics.terms import (
     Depth,
     Surface,
-    deepest,
     external_penetration,
     self_penetration,
     surface_pulling,
@@ -67,7 +68,7 @@ def physics_preset(name: str) -> PhysicsConfig:
             f"There are no constraints {name!r}. Presets: {', '.join(PHYSICS_PRESETS)}; "
             f"behind them, for some terms alone, /{', /'.join(TERMS)}."
         )
-    left_out = {weight: 0.0 for term, weight in TERMS.items() if terms and term not in terms}
+    left_out: dict[str, Any] = {weight: 0.0 for term, weight in TERMS.items() if terms and term not in terms}
     return replace(PHYSICS_PRESETS[preset], **left_out)
 
 
@@ -114,19 +115,15 @@ class HandPhysics:
 
     def __call__(self, object_T_palm: Tensor, q: Tensor, surface: Surface) -> Constraints:
         """The terms for palms (B, 4, 4) and postures (B, D) [rad or m] against the surface of one object, or B."""
+        poses = self.inner.poses(object_T_palm, q)
+        fixed = poses.detach()
+        sets = (self.inner, self.outer, self.keys)
+        (inner, outer, keys) = ((points.placed(fixed), partial(points.some_placed, poses)) for points in sets)
         return Constraints(
-            surface_pulling(self.inner.in_world(object_T_palm, q), surface, self.config.reach),
-            external_penetration(self._outer(object_T_palm, q, surface), surface, self.config.depth),
-            self_penetration(self.keys.in_world(object_T_palm, q), self.pairs, self.least),
+            surface_pulling(inner[0], surface, self.config.reach, inner[1]),
+            external_penetration(outer[0], surface, self.config.depth, outer[1]),
+            self_penetration(keys[0], self.pairs, self.least, keys[1]),
         )
-
-    def _outer(self, object_T_palm: Tensor, q: Tensor, surface: Surface) -> Tensor:
-        """Those outer points (B, 3, P) that count: where only the deepest does, no other has a gradient to follow."""
-        if self.config.depth != "deepest":
-            return self.outer.in_world(object_T_palm, q)
-        with torch.no_grad():
-            index = deepest(self.outer.in_world(object_T_palm, q), surface)
-        return self.outer.some_in_world(object_T_palm, q, index[:, None])
 
 
 def point_sets(hand: HandModel, samples: int) -> tuple[dict[str, np.ndarray], ...]:

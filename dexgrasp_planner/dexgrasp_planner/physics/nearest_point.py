@@ -41,17 +41,31 @@ def deepest_points(
     return found
 
 
+def close_pairs(
+    points: NDArray[np.floating], pairs: NDArray[np.int64], least: NDArray[np.floating]
+) -> NDArray[np.bool_]:
+    """Which (B, M) of the pairs (M, 2) of points (B, 3, K) are nearer to each other than the least (M,)."""
+    found = np.zeros((len(points), len(pairs)), dtype=np.bool_)
+    _compare(np.ascontiguousarray(points), pairs, least, found)
+    return found
+
+
 @njit(cache=True, nogil=True)
 def _search(
     points: NDArray[np.floating], surfaces: NDArray[np.floating], within: float, found: NDArray[np.int64]
 ) -> None:
     """See `nearest_points`."""
     order, placed, middle, radius, square = _room(surfaces)
+    lower, upper = np.empty(3), np.empty(3)
     for row in range(len(points)):
         if row < len(surfaces):
             _arrange(surfaces[row], order, placed, middle, radius)
+            for axis in range(3):
+                lower[axis], upper[axis] = surfaces[row, axis].min() - within, surfaces[row, axis].max() + within
         for at in range(points.shape[2]):
             x, y, z = points[row, 0, at], points[row, 1, at], points[row, 2, at]
+            if x < lower[0] or x > upper[0] or y < lower[1] or y > upper[1] or z < lower[2] or z > upper[2]:
+                continue
             found[row, at] = order[_nearest(x, y, z, within, placed, middle, radius, square)[0]]
 
 
@@ -83,6 +97,19 @@ def _dive(
             ahead = (placed[0, which] - x) * normal[0] + (placed[1, which] - y) * normal[1]
             if ahead + (placed[2, which] - z) * normal[2] > 0.0:
                 deepest, found[row] = least, at
+
+
+@njit(cache=True, nogil=True)
+def _compare(
+    points: NDArray[np.floating], pairs: NDArray[np.int64], least: NDArray[np.floating], found: NDArray[np.bool_]
+) -> None:
+    """See `close_pairs`."""
+    for row in range(len(points)):
+        x, y, z = points[row]
+        for at in range(len(pairs)):
+            i, j = pairs[at, 0], pairs[at, 1]
+            square = (x[i] - x[j]) ** 2 + (y[i] - y[j]) ** 2 + (z[i] - z[j]) ** 2
+            found[row, at] = square < least[at] ** 2
 
 
 @njit(cache=True, nogil=True)

@@ -1,22 +1,25 @@
 """The three terms of DexGrasp Anything (Sec. 3.3) on point clouds, differentiable, one value for each hand of a batch.
 
-Points are (B, 3, P), coordinates before points. Gradients are exact wherever the nearest point does not change.
+Points are (B, 3, P), coordinates before points. Gradients are exact wherever the nearest point does not change. Few
+points have a part in a term, and only these need a gradient: `place` tells where they are, with one, if it is given.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dexgrasp_planner.physics.nearest_point import deepest_points, nearest_points
+from dexgrasp_planner.physics.nearest_point import close_pairs, deepest_points, nearest_points
 
 _TINY = 1e-12  # squared distances below this have no direction [m^2]
 _MOST = 1 << 26  # distances that are held at once
 
 Depth = Literal["deepest", "mean"]
+Place = Callable[[Tensor, Tensor], Tensor]  # rows and points (K,) of a term's points (B, 3, P) to where they are (K, 3)
 
 
 class Surface(NamedTuple):
@@ -31,7 +34,7 @@ class Surface(NamedTuple):
     normals: Tensor
 
 
-def surface_pulling(inner: Tensor, surface: Surface, reach: float) -> Tensor:
+def surface_pulling(inner: Tensor, surface: Surface, reach: float, place: Place | None = None) -> Tensor:
     """SPF (B,) [m]: mean distance from the surface of those inner points that are within `reach` of it.
 
     Zero where none is: nothing pulls a hand that is far away.
@@ -40,13 +43,19 @@ def surface_pulling(inner: Tensor, surface: Surface, reach: float) -> Tensor:
         inner: Points of the hand's inner surface (B, 3, P) [m].
         surface: Of the object.
         reach: Points farther than this are not meant to touch [m].
+        place: See the module; None: the gradient is by `inner`.
     """
-    distance = _length(inner - _taken(surface.points, nearest(inner, surface.points, reach)))
-    near = (distance < reach).to(distance.dtype)
-    return (near * distance).sum(dim=1) / near.sum(dim=1).clamp_min(1.0)
+    with torch.no_grad():
+        way = _taken(surface.points, nearest(inner, surface.points, reach)) - inner
+        row, point = torch.nonzero(_length(way) < reach, as_tuple=True)
+        near = torch.bincount(row, minlength=len(inner)).clamp_min(1)
+        target = (inner + way)[row, :, point]
+    return _summed(_length(_placed(inner, row, point, place) - target), row, len(inner)) / near
 
 
-def external_penetration(outer: Tensor, surface: Surface, depth: Depth = "deepest") -> Tensor:
+def external_penetration(
+    outer: Tensor, surface: Surface, depth: Depth = "deepest", place: Place | None = None
+) -> Tensor:
     """ERF (B,) [m]: how deep points of the hand are in the object.
 
     A point is inside where the nearest surface point lies ahead of it along that point's normal.
@@ -56,31 +65,35 @@ def external_penetration(outer: Tensor, surface: Surface, depth: Depth = "deepes
         surface: Of the object, closed.
         depth: `deepest`: that of the deepest point, as DexGrasp Anything has it; `mean`: over all points, those
             outside counting zero, which moves every part of a hand that is in the object and not one point of it.
+        place: See the module; None: the gradient is by `outer`.
     """
-    if depth == "deepest":
-        outer = outer.gather(2, deepest(outer, surface)[:, None, None].expand(-1, 3, 1))
-    index = nearest(outer, surface.points)
-    way = _taken(surface.points, index) - outer
-    inside = ((way * _taken(surface.normals, index)).sum(dim=1) > 0.0).to(outer.dtype)
-    deep = inside * _length(way)
-    return deep.mean(dim=1)  # of one point, if only the deepest counts
+    with torch.no_grad():
+        chosen = deepest(outer, surface)[:, None] if depth == "deepest" else None
+        points = outer if chosen is None else _taken(outer, chosen)
+        index = nearest(points, surface.points)
+        target = _taken(surface.points, index)
+        inside = ((target - points) * _taken(surface.normals, index)).sum(dim=1) > 0.0
+        row, column = torch.nonzero(inside, as_tuple=True)
+        target = target[row, :, column]
+        point = column if chosen is None else chosen[row, column]
+    deep = _length(_placed(outer, row, point, place) - target)
+    return _summed(deep, row, len(outer)) / inside.shape[1]  # of one point, if only the deepest counts
 
 
-def self_penetration(centres: Tensor, pairs: Tensor, least: Tensor) -> Tensor:
+def self_penetration(centres: Tensor, pairs: Tensor, least: Tensor, place: Place | None = None) -> Tensor:
     """SRF (B,) [m]: by how much points of the hand are nearer to each other than they may be, summed over both orders.
 
     Args:
         centres: Points that stand for parts of the hand (B, 3, K) [m].
         pairs: (M, 2), which of them are meant to keep apart.
         least: (M,), how far [m].
+        place: See the module; None: the gradient is by `centres`.
     """
-    with torch.no_grad():  # few pairs are near, and only these have a gradient
-        gaps = torch.cdist(centres.mT, centres.mT, compute_mode="donot_use_mm_for_euclid_dist").flatten(1)
-        flat = pairs[:, 0] * centres.shape[2] + pairs[:, 1]
-        row, pair = torch.nonzero(gaps.index_select(1, flat) < least, as_tuple=True)
-    way = centres[row, :, pairs[pair, 0]] - centres[row, :, pairs[pair, 1]]
-    missing = least[pair] - way.square().sum(dim=1).clamp_min(_TINY).sqrt()
-    return 2.0 * torch.zeros_like(centres[:, 0, 0]).index_add(0, row, missing)
+    with torch.no_grad():
+        row, pair = _close(centres, pairs, least)
+        one, other = pairs[pair].T
+    way = _placed(centres, row, one, place) - _placed(centres, row, other, place)
+    return 2.0 * _summed(least[pair] - _length(way), row, len(centres))
 
 
 @torch.no_grad()
@@ -122,6 +135,27 @@ def _nearest_by_products(points: Tensor, surface: Tensor) -> Tensor:
     return torch.cat(found)
 
 
+def _close(centres: Tensor, pairs: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of the points (B, 3, K), and which of the pairs (M, 2) are nearer in them than the least (M,)."""
+    if centres.device.type == "cpu":
+        close = torch.from_numpy(close_pairs(centres.numpy(), pairs.numpy(), least.numpy()))
+    else:
+        gaps = torch.cdist(centres.mT, centres.mT, compute_mode="donot_use_mm_for_euclid_dist").flatten(1)
+        close = gaps.index_select(1, pairs[:, 0] * centres.shape[2] + pairs[:, 1]) < least
+    row, pair = torch.nonzero(close, as_tuple=True)
+    return row, pair
+
+
+def _placed(points: Tensor, row: Tensor, point: Tensor, place: Place | None) -> Tensor:
+    """Where those points (B, 3, P) are (K, 3)."""
+    return points[row, :, point] if place is None else place(row, point)
+
+
+def _summed(values: Tensor, row: Tensor, count: int) -> Tensor:
+    """Values (K,) of rows summed (count,)."""
+    return values.new_zeros(count).index_add(0, row, values)
+
+
 def _taken(values: Tensor, index: Tensor) -> Tensor:
     """Of the values (B or 1, 3, M) those at each index (B, P): (B, 3, P)."""
     count = index.shape[1]
@@ -129,5 +163,5 @@ def _taken(values: Tensor, index: Tensor) -> Tensor:
 
 
 def _length(way: Tensor) -> Tensor:
-    """Length (B, P) of vectors (B, 3, P), with a gradient of zero where there is none."""
+    """Length (B, P) of vectors (B, 3, P), or (K,) of (K, 3), with a gradient of zero where there is none."""
     return way.square().sum(dim=1).clamp_min(_TINY).sqrt()
