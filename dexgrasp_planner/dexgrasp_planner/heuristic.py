@@ -13,7 +13,6 @@ from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner import closing, opposition
 from dexgrasp_planner.generators import (
     Generation,
-    InvalidGenerateGoalError,
     NoGraspsError,
     SceneCloud,
     Stage,
@@ -26,9 +25,9 @@ from dexgrasp_planner.postures import PostureRules, approach_directions
 from dexgrasp_planner.preshapes import load_preshapes
 from dexgrasp_planner.pressing import fingers_of_links
 from dexgrasp_planner.proposals import HandCentre, ProposalConfig, Proposals, joined, perturbed, propose
-from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+from dexgrasp_planner.scene_field import FieldConfig, SceneField
 from dexgrasp_planner.selection import distinct
-from dexgrasp_planner.stage_watch import StageWatch
+from dexgrasp_planner.stage_watch import watched
 
 
 @dataclass(frozen=True)
@@ -112,13 +111,10 @@ class HeuristicGenerator:
         cancelled: Callable[[], bool] = _never_cancelled,
     ) -> Generation:
         """See `GraspGenerator.generate`."""
-        if max_grasps < 1:
-            raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
         completion, rng = self._config.completion, np.random.default_rng(seed)
-        watch = StageWatch(progress, cancelled)
+        watch = watched(max_grasps, progress, cancelled)
         watch.enter(Stage.PREPARE)
-        points, clusters = segment(scene.world_points(), completion, scene.area)
-        space = SceneField(points, clusters, completion)
+        space = SceneField.seen_from(scene.world_points(), completion, scene.area)
         watch.enter(Stage.GENERATE)
         found = self._searched(space, rng, watch.check)
         watch.enter(Stage.FILTER)

@@ -39,7 +39,7 @@ from dexgrasp_planner.network.voxels import Voxels, voxelize
 from dexgrasp_planner.postures import PostureRules
 from dexgrasp_planner.scene_field import Cluster, FieldConfig, SceneField, segment
 from dexgrasp_planner.selection import farthest_points
-from dexgrasp_planner.stage_watch import StageWatch
+from dexgrasp_planner.stage_watch import StageWatch, watched
 from dexgrasp_planner.success import SuccessModel
 
 # What grasps are ranked by (DexGraspNet 2.0, Table 6): log-likelihood plus weighted graspness, either alone, or chance.
@@ -200,9 +200,7 @@ class LearnedGenerator:
         cancelled: Callable[[], bool] = _never_cancelled,
     ) -> Generation:
         """See `GraspGenerator.generate`."""
-        if max_grasps < 1:
-            raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
-        watch = StageWatch(progress, cancelled)
+        watch = watched(max_grasps, progress, cancelled)
         sampled = self._sampled(scene, seed, watch, self._config.sampler)
         watch.enter(Stage.FILTER)
         self._candidates(sampled, *self._meant("", "", ""))
@@ -346,9 +344,8 @@ class LearnedGenerator:
         config, rng = self._config, np.random.default_rng(seed)
         watch.enter(Stage.PREPARE)
         world_p = scene.world_points()
-        thinned, clusters = segment(world_p, config.completion, scene.area)
-        space = SceneField(thinned, clusters, config.completion)
-        voxels, targets = self._seen(world_p, clusters, scene.world_T_camera, rng)
+        space = SceneField.seen_from(world_p, config.completion, scene.area)
+        voxels, targets = self._seen(world_p, space.clusters, scene.world_T_camera, rng)
         watch.enter(Stage.GENERATE)
         outputs = self._backbone(voxels)
         graspness = VoxelScores.of(outputs.scores).masked()

@@ -99,6 +99,17 @@ class SceneField:
         self._owner = np.concatenate(owners)
         self._owner_tree = cKDTree(np.concatenate([cluster.points for cluster in clusters]) * _OWNING)
 
+    @classmethod
+    def seen_from(
+        cls, points: NDArray[np.float32], config: FieldConfig, area: tuple[float, float, float, float] | None
+    ) -> SceneField:
+        """That of a cloud, see `segment`.
+
+        Raises:
+            NoObjectsError: Nothing in the cloud can be grasped.
+        """
+        return cls(*segment(points, config, area), config)
+
     def look_up(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Signed distance (N, P) [m] and outward unit normal (N, 3, P) at world points (N, 3, P), float32."""
         found, offset = self._found(points)

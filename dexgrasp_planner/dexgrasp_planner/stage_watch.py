@@ -5,7 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dexgrasp_planner.generators import GenerationCancelledError, Stage
+from dexgrasp_planner.generators import GenerationCancelledError, InvalidGenerateGoalError, Stage
+
+
+def watched(max_grasps: int, progress: Callable[[Stage], None], cancelled: Callable[[], bool]) -> StageWatch:
+    """The watch of a generation that is to give at most so many grasps.
+
+    Raises:
+        InvalidGenerateGoalError: These are none.
+    """
+    if max_grasps < 1:
+        raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
+    return StageWatch(progress, cancelled)
 
 
 class StageWatch:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from dexgrasp_planner.generators import SceneCloud
 from dexgrasp_planner.heuristic import HeuristicGenerator
-from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+from dexgrasp_planner.scene_field import FieldConfig, SceneField
 from numpy.typing import NDArray
 
 from dexgrasp_description import GraspSet, load_hand
@@ -46,6 +46,6 @@ def on_a_table(*axes: tuple[float, float]) -> NDArray[np.float64]:
 def make_cylinder_scene() -> CylinderScene:
     """The scene with one cylinder in the middle."""
     cloud = on_a_table((0.0, 0.0))
-    points, clusters = segment(cloud.astype(np.float32), FieldConfig(), None)
+    space = SceneField.seen_from(cloud.astype(np.float32), FieldConfig(), None)
     grasps = HeuristicGenerator(load_hand("leap_right")).generate(SceneCloud(cloud, np.eye(4)), 10, 0).grasps
-    return CylinderScene(cloud, SceneField(points, clusters, FieldConfig()), grasps)
+    return CylinderScene(cloud, space, grasps)

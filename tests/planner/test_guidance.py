@@ -17,7 +17,7 @@ from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Grasps
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from dexgrasp_planner.network.rotations import ROTATION_CODES
 from dexgrasp_planner.physics.scene_energy import EnergyConfig, SceneEnergy
-from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+from dexgrasp_planner.scene_field import FieldConfig, SceneField
 from torch import Tensor
 
 from dexgrasp_description import GraspSet, load_hand
@@ -242,8 +242,7 @@ def test_a_sample_that_is_lost_on_the_way_is_left_out(sampled: tuple[LearnedGene
 
 def test_a_field_knows_what_was_seen(cylinder_scene: CylinderScene) -> None:
     top = cylinder_scene.cloud[cylinder_scene.cloud[:, 2] > 0.115].astype(np.float32)
-    points, clusters = segment(top, FieldConfig(), None)
-    space = SceneField(points, clusters, FieldConfig())
+    space = SceneField.seen_from(top, FieldConfig(), None)
     places = torch.tensor([[0.0, 0.0, 0.12], [0.0, 0.0, 0.06], [0.0, 0.0, 0.2]]).T[None]
     assert space.seen(places).tolist() == [[True, False, False]]
     assert space.distance(places)[0, 1] < 0.0, "but it takes what is below for filled"

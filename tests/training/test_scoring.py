@@ -17,7 +17,7 @@ from dexgrasp_planner.heuristic import HeuristicGenerator
 from dexgrasp_planner.holding import FEATURES
 from dexgrasp_planner.learned import Sampled
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
-from dexgrasp_planner.scene_field import FieldConfig, SceneField, segment
+from dexgrasp_planner.scene_field import FieldConfig, SceneField
 from dexgrasp_planner.success import SuccessModel
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
@@ -88,8 +88,8 @@ class Heuristic:
         palms[::2, :2, 3] += 0.02
         nothing = np.zeros(len(grasps))
         changed = replace(grasps, world_T_palm=palms, log_likelihood=nothing, graspness=nothing)
-        points, clusters = segment(cloud.world_points(), FieldConfig(), None)
-        return Sampled(changed, len(grasps), SceneField(points, clusters, FieldConfig()), nothing)
+        space = SceneField.seen_from(cloud.world_points(), FieldConfig(), None)
+        return Sampled(changed, len(grasps), space, nothing)
 
     def executable(self, sampled: Sampled, finish: str) -> Finished:
         return self.finishing.executable(sampled.space, sampled.grasps, finish)

@@ -38,9 +38,9 @@ from dexgrasp_planner.object_level.object_network import ObjectGraspNetwork, sur
 from dexgrasp_planner.object_level.point_transformer import sample_cloud
 from dexgrasp_planner.physics.constraints import HandPhysics, physics_preset
 from dexgrasp_planner.postures import PostureRules
-from dexgrasp_planner.scene_field import Cluster, FieldConfig, SceneField, segment
+from dexgrasp_planner.scene_field import Cluster, FieldConfig, SceneField
 from dexgrasp_planner.selection import distinct
-from dexgrasp_planner.stage_watch import StageWatch
+from dexgrasp_planner.stage_watch import watched
 from dexgrasp_planner.success import SuccessModel
 
 SUCCESS, PHYSICS, RANDOM = RANKINGS = ("success", "physics", "random")
@@ -55,12 +55,12 @@ class ObjectGeneratorConfig:
     """How grasps are sampled, and how many."""
 
     sampler: str = param("fast", "`fast` (10 steps) or `paper` (100)")
-    guidance: float = param(1.0, "g_r: 0 none, 1 as in the authors' code", range=(0.0, 1.0))
-    physics: str = param("paper_sampling", "what pulls: a name for `physics_preset`")
+    guidance: float = param(0.2, "g_r: 0 none, 1 as in the authors' code", range=(0.0, 1.0))
+    physics: str = param("tuned_sampling", "what pulls: a name for `physics_preset`")
     through: Literal["network", "estimate"] = param(
         "network", "gradients through the `network`, as in the paper, or of the `estimate` of the clean grasp only"
     )
-    polish: int = param(0, "steps of descent on the physics alone at the end", range=(0, 1000))
+    polish: int = param(30, "steps of descent on the physics alone at the end", range=(0, 1000))
     polish_rate: float = param(0.02, "of the first of them, in half ranges of a number", range=(0.0, 1.0))
     turns: int = param(
         0, "random orientations of an object that is seen turned; 0: one for each grasp", range=(0, 65536)
@@ -185,14 +185,12 @@ class ObjectGraspGenerator:
     ) -> Generation:
         """See `GraspGenerator.generate`. Of an object the camera sees one side, and the network is shown just that."""
         config = self.config
-        if max_grasps < 1:
-            raise InvalidGenerateGoalError(f"max_grasps must be at least 1; got {max_grasps}.")
-        watch = StageWatch(progress, cancelled)
+        watch = watched(max_grasps, progress, cancelled)
         watch.enter(Stage.PREPARE)
         world_p = scene.world_points()
-        thinned, clusters = segment(world_p, config.completion, scene.area)
-        space = SceneField(thinned, clusters, config.completion)
-        targets = sorted((one for one in clusters if one.is_target), key=lambda one: -len(one.points))[: config.objects]
+        space = SceneField.seen_from(world_p, config.completion, scene.area)
+        offered = [one for one in space.clusters if one.is_target]
+        targets = sorted(offered, key=lambda one: -len(one.points))[: config.objects]
         watch.enter(Stage.GENERATE)
         sampled = []
         for number, target in enumerate(targets):
