@@ -72,7 +72,7 @@ def test_what_holds_is_learnt_and_kept_with_the_checkpoint(
     known = GRASP_METHODS.create("closing", hand).generate(dataset.asset("can_0"), 1000, 0)
     network = ObjectCheckpoint.load(checkpoint).make(hand)
     monkeypatch.setattr(object_scoring, "_generator", lambda *arguments: Sampler(known, network))
-    config = ObjectVerdictConfig(hand=HAND, grasps=40, guidances=(0.0,), protocol="hold6")
+    config = ObjectVerdictConfig(hand=HAND, grasps=40, guided=(False,), protocol="hold6")
     score_objects(dataset, checkpoint, 10, config, Workers(jobs=1), QUIET)
     stored = ObjectCheckpoint.load(checkpoint)
     assert stored.success_features == OBJECT_FEATURES

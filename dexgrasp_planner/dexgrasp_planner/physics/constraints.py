@@ -50,6 +50,8 @@ PHYSICS_PRESETS = {
     "paper_sampling": PhysicsConfig(penetration=0.3),
     # Every point that is inside is moved, and thick links are kept apart by what they are.
     "tuned": PhysicsConfig(pulling=1.0, penetration=20.0, self_penetration=0.2, depth="mean", apart=0.0, samples=512),
+    # Less is pushed out the deeper the deepest point is what counts, and it is what is measured.
+    "tuned_sampling": PhysicsConfig(self_penetration=0.2, apart=0.0),
 }
 
 

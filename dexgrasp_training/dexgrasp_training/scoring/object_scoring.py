@@ -5,7 +5,7 @@ What is tried is what the generator samples, without and with guidance, so that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,8 @@ class ObjectVerdictConfig:
     """What is tried on an object."""
 
     hand: str = param("shadow_right", "name of the hand")
-    grasps: int = param(32, "samples of an object by each guidance", range=(1, 4096))
-    guidances: tuple[float, ...] = param((0.0, 1.0), "g_r of the samplers whose grasps are tried")
+    grasps: int = param(32, "samples of an object of either kind", range=(1, 4096))
+    guided: tuple[bool, ...] = param((False, True), "kinds: as the network makes them, or guided as the generator does")
     sampler: str = param("fast", "`fast` or `paper`")
     protocol: str = param(DGA, "that decides: `dga` (in all six directions) or `hold6`")
     seed: int = param(0, "of every random choice")
@@ -86,8 +86,8 @@ def try_own_grasps_of(
     hand, model = load_hand(config.hand), Dataset(Path(root)).asset(name)
     tester, seed = GRASP_TESTERS.create("", hand), seed_of(config.seed, "score", name)
     parts: list[dict[str, Any]] = []
-    for number, guidance in enumerate(config.guidances):
-        generator = _generator(checkpoint, digest, config, guidance)
+    for number, guided in enumerate(config.guided):
+        generator = _generator(checkpoint, digest, config, guided)
         drawn = generator.sample(model.points, model.normals, config.grasps, seed + number)
         # As many points as the generator itself sees when it ranks.
         rows = np.random.default_rng(seed).permutation(len(model.points))[: generator.network.config.points]
@@ -106,13 +106,12 @@ def try_own_grasps_of(
 
 
 @lru_cache(maxsize=4)
-def _generator(checkpoint: str, digest: str, config: ObjectVerdictConfig, guidance: float) -> ObjectGraspGenerator:
+def _generator(checkpoint: str, digest: str, config: ObjectVerdictConfig, guided: bool) -> ObjectGraspGenerator:
     """Kept by each process; ranked by physics, which is what the model has to be better than."""
     hand = load_hand(config.hand)
     network = ObjectCheckpoint.load(Path(checkpoint)).make(hand)
-    return ObjectGraspGenerator(
-        hand, network, ObjectGeneratorConfig(config.sampler, guidance=guidance, ranking="physics")
-    )
+    sampling = ObjectGeneratorConfig(config.sampler, ranking="physics")
+    return ObjectGraspGenerator(hand, network, sampling if guided else replace(sampling, guidance=0.0, polish=0))
 
 
 def _table(about: dict[str, Any]) -> Table:
