@@ -189,6 +189,8 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("--hand", help="by default the dataset's")
     command.add_argument("--tester", default="", help="name of the grasp tester; by default mujoco")
     command.add_argument("--friction", type=float, default=0.2, help="of everything")
+    command.add_argument("--stiffness", type=float, default=800.0, help="of the finger drives [N m/rad]")
+    command.add_argument("--damping", type=float, default=20.0, help="of the finger drives [N m s/rad]")
     command.add_argument("--report", type=Path, default=Path("evaluation.json"), help="JSON file to write")
     command.add_argument("--page", type=Path, help="HTML file to write")
     command.add_argument("--pictures", type=int, default=12, help="scenes whose grasps are drawn on the page")
@@ -495,7 +497,7 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
         seed=options.seed,
         noise=options.noise,
         tester=options.tester or GRASP_TESTERS.default,
-        lift=LiftConfig(friction=options.friction),
+        lift=LiftConfig(friction=options.friction, stiffness=options.stiffness, damping=options.damping),
     )
     workers = Workers(jobs=options.jobs)
     wanted = Evaluation(competing, options.report, options.scenes, options.page, options.pictures, config, workers)
