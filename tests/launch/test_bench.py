@@ -69,12 +69,13 @@ def test_the_object_generators_rows_have_median_range_and_target(
     assert [row.name for row in measured] == [
         ("small", "fast", "unguided"),
         ("small", "fast", "guided"),
-        ("small", "fast", "guided", "estimate"),
+        ("small", "fast", "guided by the estimate"),
+        ("small", "fast", "offered"),
     ]
     (figure,) = measured[1].figures()
     assert (figure["name"], figure["unit"], figure["target"]) == ("object_generator_small_fast_guided", "s", 0.5)
     least, most = figure["range"]
     assert 0.0 < least <= figure["value"] <= most
     cells = [list(column.cells) for column in object_generator_bench.table(measured).columns]
-    assert "small fast guided estimate" in cells[0]
-    assert cells[-1] == ["random"] * 3
+    assert "small fast guided by the estimate" in cells[0]
+    assert cells[-1] == ["random"] * 4
