@@ -221,20 +221,21 @@ def generator_name(asked: str, hand: str) -> str:
     return asked or (GRASP_GENERATORS.default if checkpoint_folder(hand).is_dir() else "heuristic")
 
 
-def make_generator(asked: str, hand: HandModel, guidance: str = "") -> GraspGenerator:
+def make_generator(asked: str, hand: HandModel, guidance: str = "", finish: str = "") -> GraspGenerator:
     """The generator that `generator_name` tells.
 
     Args:
         asked: A name in `GRASP_GENERATORS`, or empty.
         hand: The hand.
         guidance: When physics moves the grasps of `diffusion`, see `LearnedConfig`; empty: its default.
+        finish: What the hand does at its grasps, see there, too.
 
     Raises:
         UnknownBackendError: There is no such generator.
         GeneratorUnavailableError: It cannot run here, or not for this hand.
-        InvalidGenerateGoalError: There is no such guidance, or not for this checkpoint.
+        InvalidGenerateGoalError: There is no such guidance or finish, or not for this checkpoint.
     """
     name = generator_name(asked, hand.name)
-    settings = {"guidance": guidance} if guidance and name == GRASP_GENERATORS.default else {}
+    settings = {"guidance": guidance, "finish": finish} if name == GRASP_GENERATORS.default else {}
     generator: GraspGenerator = GRASP_GENERATORS.create(name, hand, **settings)
     return generator

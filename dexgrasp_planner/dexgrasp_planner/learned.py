@@ -76,15 +76,16 @@ class LearnedConfig:
     completion: FieldConfig = field(default_factory=FieldConfig)
 
 
-def with_checkpoint(hand: HandModel, guidance: str = "") -> LearnedGenerator:
+def with_checkpoint(hand: HandModel, guidance: str = "", finish: str = "") -> LearnedGenerator:
     """The generator with the checkpoint that is used for a hand: see `generators.checkpoint_folder`.
 
     Args:
         hand: The hand.
         guidance: One of `GUIDANCES`; empty: the default.
+        finish: One of `FINISHES`; empty: the default.
 
     Raises:
-        InvalidGenerateGoalError: There is no such guidance, or not for this checkpoint.
+        InvalidGenerateGoalError: There is no such guidance or finish, or not for this checkpoint.
         GeneratorUnavailableError: There is none, or it is damaged or for another hand.
     """
     folder = checkpoint_folder(hand.name)
@@ -95,7 +96,8 @@ def with_checkpoint(hand: HandModel, guidance: str = "") -> LearnedGenerator:
         )
     try:
         checkpoint = Checkpoint.load(folder)
-        config = LearnedConfig(guidance=guidance) if guidance else LearnedConfig()
+        usual = LearnedConfig()
+        config = replace(usual, guidance=guidance or usual.guidance, finish=finish or usual.finish)
         return LearnedGenerator(hand, checkpoint.make(hand), config, checkpoint.success_model())
     except CheckpointError as error:
         raise GeneratorUnavailableError(str(error)) from error

@@ -155,7 +155,7 @@ def _add_score(commands: Any) -> None:
     command.add_argument("dataset", type=Path)
     command.add_argument("checkpoint", type=Path, help="folder of the checkpoint, to which the model is added")
     command.add_argument("--objects", type=int, default=1000, help="training objects at most")
-    command.add_argument("--grasps", type=int, default=32, help="samples of each as the network makes them, and as many guided")
+    command.add_argument("--grasps", type=int, default=32, help="unguided samples of each, and as many guided")
     command.add_argument("--protocol", default="dga", help="that decides: dga or hold6")
     command.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
     command.set_defaults(run=_score_objects)

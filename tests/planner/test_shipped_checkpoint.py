@@ -66,11 +66,13 @@ def test_it_is_the_default_of_its_hand_and_others_have_the_heuristic() -> None:
 
 
 @pytest.mark.usefixtures("without_another")
-def test_guidance_is_chosen_where_the_generator_is_made() -> None:
+def test_guidance_and_finish_are_chosen_where_the_generator_is_made() -> None:
     with pytest.raises(InvalidGenerateGoalError, match="no guidance 'magic'.*none, sampler, refine, both"):
         make_generator("", HAND, "magic")
     with pytest.raises(InvalidGenerateGoalError, match="no guidance 'magic'"):
         make_generator("diffusion", HAND, "magic")
+    with pytest.raises(InvalidGenerateGoalError, match="no finish 'magic'.*sampled, closed, pressed"):
+        make_generator("", HAND, finish="magic")
     assert isinstance(make_generator("heuristic", HAND, "magic"), HeuristicGenerator), "which nothing guides"
 
 

@@ -65,6 +65,9 @@ class GraspGeneratorConfig:
     guidance: str = param(
         "", "when physics moves the grasps of `diffusion`: none, sampler, refine or both; empty: its default"
     )
+    finish: str = param(
+        "", "what the hand does at them: sampled, closed or pressed (for stiff drives); empty: its default, closed"
+    )
     max_grasps: int = param(100, "grasps returned where a goal says zero", range=(1, _MOST_GRASPS))
     cloud_timeout: float = param(3.0, "how long to wait for a fresh cloud [s]", range=(0.1, 60.0))
     cloud_age: float = param(0.5, "oldest cloud that counts as fresh, by its stamp [s]", range=(0.05, 60.0))
@@ -203,7 +206,7 @@ class GraspGeneratorNode(Node):
     def _generator(self, name: str) -> GraspGenerator:
         if name not in self._generators:
             try:
-                self._generators[name] = make_generator(name, self._hand, self._config.guidance)
+                self._generators[name] = make_generator(name, self._hand, self._config.guidance, self._config.finish)
             except UnknownBackendError as error:
                 raise UnknownGeneratorError(str(error)) from error
             except UnavailableBackendError as error:

@@ -178,7 +178,8 @@ class ObjectLesson:
         if not self._config.held:
             return {}
         assert isinstance(network, ObjectGraspNetwork)
-        generator = ObjectGraspGenerator(self.hand, network, ObjectGeneratorConfig(guidance=0.0, polish=0, ranking="random"))
+        plain = ObjectGeneratorConfig(guidance=0.0, polish=0, ranking="random")
+        generator = ObjectGraspGenerator(self.hand, network, plain)
         tester = GRASP_TESTERS.create("", self.hand)
         shares = []
         for name in self.test.names[: self._config.held]:
