@@ -12,6 +12,7 @@ from dexgrasp_common.parameters import param
 from torch import Tensor
 
 from dexgrasp_description import GraspSet, HandModel
+from dexgrasp_planner.descent import least_on_the_way
 from dexgrasp_planner.network.rotations import nearest_rotation, turned
 from dexgrasp_planner.physics.scene_energy import EnergyConfig, SceneEnergy
 from dexgrasp_planner.postures import PostureRules
@@ -68,8 +69,8 @@ class Refiner:
         )
 
     def _descended(self, space: SceneField, palms: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
-        """Palms and joints of the least energy on the way: RMS-normalised steps that shrink to nothing."""
-        config, count = self.config, len(joints)
+        """Palms and joints of the least energy on the way."""
+        config = self.config
         rates = torch.cat(
             [
                 torch.full((3,), config.position_rate),
@@ -77,26 +78,14 @@ class Refiner:
                 torch.full((joints.shape[1],), config.joint_rate),
             ]
         )
-        change = torch.zeros(count, len(rates))
-        mean, square = torch.zeros_like(change), torch.zeros_like(change)
-        best, least = change.clone(), torch.full((count,), torch.inf)
-        for step in range(config.steps + 1):
-            variable = change.requires_grad_()
-            with torch.enable_grad():  # also for callers that want none
-                energy = self.energy(space, *self._at(palms, joints, variable))
-            with torch.no_grad():
-                better = energy < least
-                best[better], least[better] = variable[better], energy[better]
-                if step == config.steps:
-                    break
-                (gradient,) = torch.autograd.grad(energy, variable, torch.ones_like(energy))
-                mean = torch.lerp(gradient, mean, 0.8)
-                square = torch.lerp(gradient.square(), square, 0.95)
-                bias = (1.0 - 0.8 ** (step + 1)) / (1.0 - 0.95 ** (step + 1)) ** 0.5
-                way = mean / (bias * square.sqrt() + 1e-8)
-                change = (variable - (1.0 - step / config.steps) * rates * way).detach()
-        with torch.no_grad():
-            return self._at(palms, joints, best)
+        change = least_on_the_way(
+            lambda change: self.energy(space, *self._at(palms, joints, change)),
+            torch.zeros(len(joints), len(rates)),
+            rates,
+            config.steps,
+            averaging=(0.8, 0.95),
+        )
+        return self._at(palms, joints, change)
 
     def _at(self, palms: Tensor, joints: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Palms moved and turned about their own axes, and joints within their limits."""

@@ -1,4 +1,4 @@
-"""The samplers: what a guided step adds, what stays the same without guidance, and descent at the end."""
+"""The samplers: what a guided step adds and what stays the same without guidance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from dexgrasp_planner.object_level.guided_sampling import (
     Predict,
     UnknownSamplerError,
     constrained,
-    polished,
     sample_states,
     sampler,
     steps,
@@ -134,17 +133,6 @@ def test_an_energy_that_is_no_number_spoils_its_own_state_only() -> None:
         return torch.where(torch.arange(len(x0)) == 3, torch.sqrt(-x0.square().sum(dim=1) - 1.0), x0[:, 0])
 
     assert torch.isfinite(drawn(schedule, "fast", Guide(energy, 1.0, "estimate"), spread=0.1)).all()
-
-
-def test_polished_states_are_never_worse() -> None:
-    states = 0.5 * torch.randn(30, SIZE, generator=torch.Generator().manual_seed(1))
-
-    def energy(x0: Tensor) -> Tensor:
-        return (x0 - GOAL).square().sum(dim=1)
-
-    after = polished(states, energy, 40, 0.05)
-    assert (energy(after) <= energy(states)).all()
-    assert energy(after).mean() < 0.3 * energy(states).mean()
 
 
 def test_unknown_samplers_are_refused() -> None:

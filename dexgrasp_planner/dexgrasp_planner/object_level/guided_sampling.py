@@ -168,32 +168,3 @@ def constrained(noise: Tensor, gradient: Tensor, sigma: float, scale: float) -> 
     best = -radius * gradient / gradient.norm(dim=1, keepdim=True).clamp_min(_SMALL)
     mixed = drawn + scale * (best - drawn)
     return torch.where(usable, radius * mixed / mixed.norm(dim=1, keepdim=True).clamp_min(_SMALL), drawn)
-
-
-def polished(states: Tensor, energy: Energy, count: int, rate: float) -> Tensor:
-    """Clean states (G, S) after a few steps of plain descent, each the best on its way; none is worse than before.
-
-    Args:
-        states: Where it begins.
-        energy: What is to be small.
-        count: Steps of Adam (Kingma and Ba 2015), each state on its own.
-        rate: Of the first step, in units of a state; it falls to nothing.
-    """
-    variable = states.detach().clone().requires_grad_()
-    descent = torch.optim.Adam([variable], lr=rate)
-    best, least = states.detach().clone(), torch.full_like(states[:, 0], torch.inf)
-    for step in range(count + 1):
-        with torch.enable_grad():
-            value = energy(variable)
-        with torch.no_grad():
-            better = value < least
-            best[better], least[better] = variable[better], value[better]
-        if step == count:
-            break
-        (gradient,) = torch.autograd.grad(value.sum(), variable)
-        variable.grad = torch.where(torch.isfinite(gradient), gradient, 0.0)
-        descent.param_groups[0]["lr"] = rate * (1.0 - step / count)
-        descent.step()
-        with torch.no_grad():
-            variable.clamp_(-1.0, 1.0)
-    return best

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner.checkpoints import CheckpointError
+from dexgrasp_planner.descent import least_on_the_way
 from dexgrasp_planner.generators import (
     CHECKPOINT,
     Generation,
@@ -31,7 +32,7 @@ from dexgrasp_planner.generators import (
 from dexgrasp_planner.hand_clearance import ClearanceConfig, HandClearance
 from dexgrasp_planner.network.rotations import nearest_rotation, rotation_of
 from dexgrasp_planner.object_level.denoiser import Condition
-from dexgrasp_planner.object_level.guided_sampling import Guide, polished, sample_states, sampler
+from dexgrasp_planner.object_level.guided_sampling import Guide, sample_states, sampler
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_features import OBJECT_FEATURES, ObjectFeatures
 from dexgrasp_planner.object_level.object_network import ObjectGraspNetwork, surface_of, turned
@@ -251,7 +252,7 @@ class ObjectGraspGenerator:
         like = cloud.new_empty(count, network.layout.size)
         states = sample_states(predict, network.schedule, like, generator, self._sampler, guide)
         if config.polish:
-            states = polished(states, energy, config.polish, config.polish_rate)
+            states = least_on_the_way(energy, states, config.polish_rate, config.polish, limit=1.0)
         with torch.no_grad():
             return network.layout.decode(states, rotation)
 
