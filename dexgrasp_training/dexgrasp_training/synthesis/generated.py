@@ -1,7 +1,8 @@
 """Grasps that a trained object-level network proposes, brought into contact as the optimisers' are.
 
-The network's grasps lie a few millimetres off the surface or in it. Links that are near enough are taken to hold the
-object; least squares bring them onto it, forces tell the squeeze, and what cannot hold is left out.
+The network's grasps lie a few millimetres off the surface or in it. Fingertips that are near enough are taken to hold
+the object; least squares bring them onto it and other links out of it, forces tell the squeeze, and what cannot hold is
+left out. (All near links brought onto it: two thirds as many grasps held.)
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from dexgrasp_training.synthesis.moving_hand import MovingHand
 class GeneratedConfig:
     """From a network's grasps to candidates."""
 
-    near: float = param(0.006, "links nearer to the surface than this, or so deep in it, hold [m]", range=(0.0, 0.1))
+    near: float = param(0.01, "fingertips nearer to the surface than this, or so deep in it, hold [m]", range=(0.0, 0.1))
     object_penetration: float = param(0.001, "of the object into the hand, at most [m]", range=(0.0, 0.1))
     finish: FinishConfig = FinishConfig()
 
@@ -48,7 +49,8 @@ class Generated:
         self._hand, self._generator, self._config = hand, generator, config or GeneratedConfig()
         self._moving = MovingHand(hand)
         self._maker = CandidateMaker(GENERATED, self._moving, self._config.finish)
-        self._inner = torch.tensor([link in hand.contact_points for link in hand.links])
+        tips = {tip.link for tip in hand.fingertips}
+        self._tips = torch.tensor([link in tips for link in hand.links])
 
     def generate(self, asset: ObjectAsset, attempts: int, seed: int) -> Candidates:
         """So many samples on an object, those of them that can hold it; the same arguments give the same candidates."""
@@ -59,7 +61,7 @@ class Generated:
             state = State(palm, moving.tensor(drawn.grasp.T), torch.zeros(1, attempts, dtype=torch.int64))
             objects = objects_of(moving, [asset], np.zeros(attempts, dtype=np.int64))
             distance = self._maker.finishing.touch(moving.links(palm, state.q), objects).distance
-            holds = (distance.abs() < self._config.near) & self._inner[:, None]
+            holds = (distance.abs() < self._config.near) & self._tips[:, None]
             holding = torch.where(holds, torch.arange(len(holds))[:, None], -1)
             found, _ = self._maker.finished(state, moving.tensor(drawn.pregrasp.T), objects, holding)
         found = self._maker.checked(found, asset)
