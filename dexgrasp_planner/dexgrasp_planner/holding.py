@@ -16,9 +16,9 @@ from torch import Tensor
 
 from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner import closing, opposition
+from dexgrasp_planner.contacts import LinkContacts
 from dexgrasp_planner.hand_shape import HandPoints
 from dexgrasp_planner.postures import PostureRules, approach_directions
-from dexgrasp_planner.pressing import fingers_of_links
 from dexgrasp_planner.scene_field import SceneField
 
 FRICTION = 0.2  # that the contacts are assumed to have
@@ -63,8 +63,7 @@ class GraspFeatures:
     def __init__(self, hand: HandModel) -> None:
         self._hand, self._rules = hand, PostureRules(hand)
         self._points = HandPoints(hand, {link: points for link, (points, _) in hand.contact_points.items()})
-        self._finger = fingers_of_links(hand, self._points)
-        self._palm = torch.tensor([link == hand.base_link for link in self._points.links])
+        self._contacts = LinkContacts(hand, self._points)
         self._joints = [
             torch.nonzero(self._points.moves[self._points.links.index(tip.link)])[:, 0] for tip in hand.fingertips
         ]
@@ -77,7 +76,7 @@ class GraspFeatures:
         closure, on_target = self._closure(space, grasps)
         grasp = replace(grasps, grasp=np.clip(closure.q.double().numpy(), self._hand.lower, self._hand.upper))
         alone = ~(closure.touches & ~on_target).any(dim=1)
-        good = (self._touching(on_target).sum(dim=1) >= 2) & alone & (closure.lowest > _SUPPORT)
+        good = (self._contacts.touching(on_target).sum(dim=1) >= 2) & alone & (closure.lowest > _SUPPORT)
         return grasp, good.numpy()
 
     def _closure(self, space: SceneField, grasps: GraspSet) -> tuple[closing.Closure, Tensor]:
@@ -89,11 +88,6 @@ class GraspFeatures:
         closure = closing.close(self._points, space, palm, start, end, _SUPPORT)
         owner = space.owner(closure.points.reshape(-1, 3).numpy()).reshape(closure.touches.shape)
         return closure, closure.touches & torch.as_tensor(owner == space.owner(grasps.seed_point)[:, None])
-
-    def _touching(self, on_target: Tensor) -> Tensor:
-        """Which fingers (N, F) touch, of which links (N, L) do."""
-        fingers = range(len(self._joints))
-        return torch.stack([(on_target & (self._finger == finger)).any(dim=1) for finger in fingers], dim=1)
 
     def of(self, space: SceneField, grasps: GraspSet, *, presses: bool) -> NDArray[np.float64]:
         """Numbers (N, F) of the grasps, in world, in the order of `FEATURES`.
@@ -112,15 +106,11 @@ class GraspFeatures:
         )
         closure, on_target = self._closure(space, grasps)
         target = space.owner(grasps.seed_point)
-        weight = on_target.float()
-        count = weight.sum(dim=1).clamp_min(1.0)
-        middle = (weight[..., None] * closure.points).sum(dim=1) / count[:, None]
-        normal = (weight[..., None] * closure.forces).sum(dim=1) / count[:, None]
+        numbers, middle, force = self._contacts.tell(closure.points, closure.forces, on_target)
         boxes = [(points.min(axis=0), points.max(axis=0)) for points in (one.points for one in space.clusters)]
         lower, upper = (torch.as_tensor(np.stack([box[i] for box in boxes]))[target] for i in (0, 1))
         centre = 0.5 * (lower + upper)
         centre[:, 2] = 0.5 * upper[:, 2]
-        touching = self._touching(on_target)
         near_lower, near_upper = self._near(space, grasps, target)
         near_centre = 0.5 * (near_lower + near_upper)
         near_centre[:, 2] = 0.5 * near_upper[:, 2]
@@ -132,16 +122,12 @@ class GraspFeatures:
         by_finger = torch.stack([share[:, joints].mean(dim=1) for joints in self._joints], dim=1)
         approach = approach_directions(grasps.world_T_palm, self._hand.approach_axis)
         values: dict[str, Tensor | NDArray[np.float64]] = {
+            **numbers,
             "residual": residual.mean(dim=1),
             "down": residual[:, 5],
-            "links": weight.sum(dim=1),
-            "fingers": touching.sum(dim=1),
-            "thumb": touching[:, -1],
-            "palm": (on_target & self._palm).any(dim=1),
+            "links": on_target.sum(dim=1),
             "others": (closure.touches & ~on_target).sum(dim=1),
-            "opposition": 1.0 - normal.norm(dim=1),
-            "upward": normal[:, 2],
-            "spread": (weight * (closure.points - middle[:, None]).norm(dim=2)).sum(dim=1) / count,
+            "upward": force[:, 2],
             "off_axis": (middle - centre)[:, :2].norm(dim=1),
             "depth": upper[:, 2] - middle[:, 2],
             "height": upper[:, 2],

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dexgrasp_description import GraspSet, HandModel
+from dexgrasp_planner.contacts import LinkContacts
 from dexgrasp_planner.opposition import holding_residual
 from dexgrasp_planner.physics.constraints import HandPhysics, PhysicsConfig
 from dexgrasp_planner.physics.terms import Surface, external_penetration, nearest, self_penetration
-from dexgrasp_planner.pressing import fingers_of_links
 
 FRICTION = 0.2  # that the contacts are assumed to have
 TOUCHING = 0.006  # inner points nearer than this touch [m]
@@ -46,10 +46,7 @@ class ObjectFeatures:
 
     def __init__(self, hand: HandModel) -> None:
         self._physics = HandPhysics(hand, PhysicsConfig(apart=0.0, samples=512))
-        points = self._physics.inner
-        self._finger = fingers_of_links(hand, points)
-        self._fingers = len(hand.fingertips)
-        self._palm = torch.tensor([link == hand.base_link for link in points.links])
+        self._contacts = LinkContacts(hand, self._physics.inner)
 
     def __call__(
         self, points: NDArray[np.floating], normals: NDArray[np.floating], grasps: GraspSet
@@ -77,30 +74,20 @@ class ObjectFeatures:
         touches = near < TOUCHING
         at = which[:, None].expand(-1, 3, -1)
         contact, force = placed.gather(2, at).mT, -normal.gather(2, at).mT
-        weight = touches.float()
-        count = weight.sum(dim=1).clamp_min(1.0)
-        middle = (weight[..., None] * contact).sum(dim=1) / count[:, None]
-        mean_force = (weight[..., None] * force).sum(dim=1) / count[:, None]
+        told, middle, _ = self._contacts.tell(contact, force, touches)
         centre = surface.points.mean(dim=2)
-        own = self._finger >= 0
-        finger_touches = torch.stack(
-            [(touches & (self._finger == finger)).any(dim=1) for finger in range(self._fingers)], dim=1
-        )
+        own = self._contacts.finger >= 0
         pressed = self._deepest(self._met(palm, squeeze, surface)[1]) - self._deepest(depth)
         pressed = pressed[:, own].clamp(-FAR, FAR)
         numbers = {
+            **told,
             "gap": gap.clamp_max(FAR).mean(dim=1),
             "touching": (gap < TOUCHING).float().mean(dim=1),
             "deepest": external_penetration(outer, surface, "deepest"),
             "inside": external_penetration(outer, surface, "mean"),
             "self_penetration": self_penetration(physics.keys.in_world(palm, q), physics.pairs, physics.least),
-            "fingers": finger_touches.sum(dim=1),
-            "thumb": finger_touches[:, -1],
-            "palm": (touches & self._palm).any(dim=1),
-            "opposition": 1.0 - mean_force.norm(dim=1),
             "residual": holding_residual(contact, force, touches, centre.expand(len(q), 3), FRICTION),
             "off_centre": (middle - centre).norm(dim=1),
-            "spread": (weight * (contact - middle[:, None]).norm(dim=2)).sum(dim=1) / count,
             "extent": (surface.points - centre[..., None]).norm(dim=1).amax(dim=1).expand(len(q)),
             "pressed": pressed.mean(dim=1),
             "squeezes": (pressed > 0.001).float().mean(dim=1),
