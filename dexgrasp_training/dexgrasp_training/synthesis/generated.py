@@ -31,7 +31,7 @@ from dexgrasp_training.synthesis.moving_hand import MovingHand
 class GeneratedConfig:
     """From a network's grasps to candidates."""
 
-    near: float = param(0.01, "fingertips nearer to the surface than this, or so deep in it, hold [m]", range=(0.0, 0.1))
+    near: float = param(0.01, "fingertips this near to the surface, or so deep in it, hold [m]", range=(0.0, 0.1))
     object_penetration: float = param(0.001, "of the object into the hand, at most [m]", range=(0.0, 0.1))
     finish: FinishConfig = FinishConfig()
 
