@@ -71,3 +71,19 @@ def ros_context(ros_domain: int) -> Iterator[None]:
     rclpy.init(domain_id=ros_domain)
     yield
     rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="session")
+def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny text encoder, 16 wide, with random weights; without `transformers` the test is skipped."""
+    transformers = pytest.importorskip("transformers", reason="text needs transformers: pip install transformers")
+    import torch
+
+    folder = tmp_path_factory.mktemp("encoder")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "can", "round", "and", "tall", "metal"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    transformers.BertModel(transformers.BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+    return folder

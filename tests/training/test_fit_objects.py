@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
+from dexgrasp_planner.object_level.object_generator import ObjectGeneratorConfig, ObjectGraspGenerator
 from dexgrasp_planner.object_level.object_network import NETWORK_PRESETS, ObjectGraspNetwork
+from dexgrasp_planner.object_level.text_token import TextEncoder
 from dexgrasp_planner.physics.constraints import HandPhysics, physics_preset
 from dexgrasp_planner.physics.terms import Surface
 from dexgrasp_training.cli import main
@@ -203,6 +205,30 @@ def test_the_command_trains_and_says_what_it_cannot(dataset: Dataset, tmp_path: 
     for wrong, message in (("network.magic=1", "unknown key magic"), ("network.preset=huge", "small")):
         assert main([*command, f"--set={wrong}"]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_what_is_said_of_objects_is_learnt_with_them(
+    dataset: Dataset, tmp_path: Path, text_encoder: Path, capsys
+) -> None:
+    said = tmp_path / "said.json"
+    said.write_text(json.dumps({f"box_{number}": f"a can\nround and {number}" for number in range(2)}))
+    changes = [f"hand={HAND}", "samples.grasps=2", "fit.batch=2", "fit.validated=1", "fit.held=1", "fit.iterations=2"]
+    changes += [f"text.encoder={text_encoder}", f"text.descriptions={said}", "fit.validate_every=2"]
+    command = ["fit-objects", str(dataset.root), str(tmp_path / "run"), "--physics", "none"]
+    command += [f"--set={change}" for change in changes]
+    assert main(command) == 1
+    assert "says nothing of 'box_2'" in capsys.readouterr().err
+    said.write_text(json.dumps(json.loads(said.read_text()) | {"box_2": "metal"}))
+    assert main(command) == 0
+    checkpoint = ObjectCheckpoint.load(tmp_path / "run" / "checkpoint")
+    assert checkpoint.network.text_width == 16
+    hand, asset = load_hand(HAND), dataset.asset("box_0")
+    config = ObjectGeneratorConfig(sampler="fast", guidance=0.0, polish=0, ranking="random")
+    generator = ObjectGraspGenerator(hand, checkpoint.make(hand), config)
+    texts = [None, TextEncoder(text_encoder).embed("a can"), TextEncoder(text_encoder).embed("metal")]
+    first, second, third = (generator.sample(asset.points, asset.normals, 3, 0, text).grasp for text in texts)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, third)
 
 
 def test_presets_are_whole() -> None:

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from dexgrasp_common.parameters import param
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_network import NETWORK_PRESETS
+from dexgrasp_planner.object_level.text_token import Descriptions, Endpoint, TextEncoder
+from numpy.typing import NDArray
 from rich.console import Console
 
 from dexgrasp_description import load_hand
@@ -24,6 +28,28 @@ OBJECT_FIT_PRESETS = PRESETS / "fit_objects"
 
 
 @dataclass(frozen=True)
+class TextSettings:
+    """What is said of objects; without an encoder the network is told nothing."""
+
+    encoder: str = param("", "folder of a text encoder of the library transformers; empty: no text")
+    descriptions: str = param("descriptions.json", "JSON file of texts by object's name; what is asked is added to it")
+    endpoint: Endpoint = Endpoint()
+
+    def embed(self, names: Sequence[str], console: Console) -> dict[str, NDArray[np.float32]]:
+        """Embeddings (W,) by name; none without an encoder.
+
+        Raises:
+            TextError: The encoder cannot be loaded, or nothing is known of an object and nobody answers.
+        """
+        if not self.encoder:
+            return {}
+        encoder = TextEncoder(Path(self.encoder).expanduser())
+        said = Descriptions(Path(self.descriptions), self.endpoint)
+        with console.status(f"Descriptions of {len(names)} objects"):
+            return {name: encoder.embed(said.of(name)) for name in names}
+
+
+@dataclass(frozen=True)
 class ObjectFitSettings:
     """Everything that decides what a training run makes of a dataset's grasps of single objects."""
 
@@ -31,6 +57,7 @@ class ObjectFitSettings:
     network: ObjectNetworkSettings = ObjectNetworkSettings()
     samples: ObjectSampleConfig = ObjectSampleConfig()
     physics: PhysicsSettings = PhysicsSettings()
+    text: TextSettings = TextSettings()
     fit: ObjectFitConfig = ObjectFitConfig()
 
 
@@ -63,6 +90,7 @@ def fit_objects(
         DatasetError: There is nothing to learn from, or the run's state is damaged.
         CheckpointError: The checkpoint to begin with cannot be read, or is for another hand.
         UnknownLayoutError, UnknownPhysicsError: There is no such name.
+        TextError: Objects are to be described, and cannot be.
     """
     first = ObjectCheckpoint.load(start) if start else None
     chosen, config = chosen_device(device), settings.fit
@@ -71,8 +99,9 @@ def fit_objects(
     if preset not in NETWORK_PRESETS:
         raise SettingsError(f"network.preset must be one of {', '.join(NETWORK_PRESETS)}; got {preset!r}.")
     encoder = NETWORK_PRESETS[preset][0]
+    texts = settings.text.embed(dataset.objects(), console)
     train, test = (
-        ObjectSamples(dataset, settings.hand, split, config.seed, encoder, settings.samples)
+        ObjectSamples(dataset, settings.hand, split, config.seed, encoder, settings.samples, texts)
         for split in ("train", "test")
     )
     lesson = ObjectLesson(load_hand(settings.hand), train, test, settings.network, settings.physics, config)

@@ -150,10 +150,8 @@ class ObjectLesson:
         processes: Processes | None = None,
     ) -> dict[str, Tensor]:
         """See `Lesson.losses`. The first sample's generator serves them all: steps are drawn in pairs over a batch."""
-        clouds, palms, joints = (
-            torch.as_tensor(np.stack(arrays), device=device)
-            for arrays in zip(*((sample.cloud, sample.object_T_palm, sample.joints) for sample in samples), strict=True)
-        )
+        arrays = zip(*((one.cloud, one.object_T_palm, one.joints, one.text) for one in samples), strict=True)
+        clouds, palms, joints, text = (torch.as_tensor(np.stack(array), device=device) for array in arrays)
         of_grasp = torch.arange(len(samples), device=device).repeat_interleave(palms.shape[1])
         generator = generators[0]
         # What dropout leaves out is drawn by torch's own generator.
@@ -167,6 +165,7 @@ class ObjectLesson:
                 generator,
                 self._constraints(device),
                 samplings=joined_sampling(samples).to(device),
+                text=text if text.shape[1] else None,
             )
         return terms | {"total": torch.stack(list(terms.values())).sum()}
 
@@ -185,7 +184,8 @@ class ObjectLesson:
         for name in self.test.names[: self._config.held]:
             asset = self.test.dataset.asset(name)
             seed = seed_of(self._config.seed, "trial", name)
-            drawn = generator.sample(asset.points, asset.normals, _TRIED, seed)
+            text = self.test.text(name) if self.test.text_width else None
+            drawn = generator.sample(asset.points, asset.normals, _TRIED, seed, text)
             shares.append(tester.hold6(asset.model, drawn.world_T_palm, drawn.grasp, drawn.squeeze).success.mean())
         return {"hold": float(np.mean(shares))}
 
@@ -212,4 +212,6 @@ def network_config(hand: HandModel, train: ObjectSamples, wanted: ObjectNetworkS
         farthest = float(np.linalg.norm(palms[:, :3, 3], axis=1).max())
         palms = np.tile(np.eye(4), (2, 1, 1))
         palms[:, :3, 3] = [[-farthest], [farthest]]
-    return object_network_config(wanted.preset, hand, palms, layout=wanted.layout, schedule=wanted.schedule)
+    return object_network_config(
+        wanted.preset, hand, palms, layout=wanted.layout, schedule=wanted.schedule, text_width=train.text_width
+    )

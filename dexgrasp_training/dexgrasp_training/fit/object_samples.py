@@ -5,7 +5,7 @@ A sample is told by its number alone, as in `samples`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -44,12 +44,14 @@ class ObjectSample(NamedTuple):
         sampling: The parts of its `CloudSampling`, for one cloud; arrays, which cost loading processes no descriptors.
         object_T_palm: (G, 4, 4) float32.
         joints: (G, D) float32 [rad or m].
+        text: (W,) float32, embedding of what is said of the object; W is 0 where nothing is.
     """
 
     cloud: NDArray[np.float32]
     sampling: Indices
     object_T_palm: NDArray[np.float32]
     joints: NDArray[np.float32]
+    text: NDArray[np.float32]
 
 
 class _Object(NamedTuple):
@@ -70,9 +72,11 @@ class ObjectSamples:
         seed: Of all samples.
         encoder: That clouds are prepared for.
         config: None: the defaults.
+        texts: Embeddings (W,) of what is said of each object, by name; None or empty: nothing is.
 
     Attributes:
         names: Of the objects that have grasps.
+        text_width: W.
 
     Raises:
         DatasetError: There is nothing to learn from.
@@ -86,9 +90,12 @@ class ObjectSamples:
         seed: int,
         encoder: PointTransformerConfig,
         config: ObjectSampleConfig | None = None,
+        texts: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> None:
         self.dataset, self.config = dataset, config or ObjectSampleConfig()
         self._split, self._seed, self._encoder = split, seed, encoder
+        self._texts = texts or {}
+        self.text_width = max((len(text) for text in self._texts.values()), default=0)
         self._objects: list[_Object] = []
         self.names: list[str] = []
         for name in dataset.objects(split):
@@ -106,6 +113,10 @@ class ObjectSamples:
                 f"dexgrasp-train filter {dataset.root} --set grasps.hand={hand}"
             )
         self._cloud = lru_cache(maxsize=_KEPT)(self._drawn_cloud)
+
+    def text(self, name: str) -> NDArray[np.float32]:
+        """Embedding (W,) of what is said of an object."""
+        return self._texts[name] if self._texts else np.zeros(0, dtype=np.float32)
 
     def palms(self) -> NDArray[np.float32]:
         """Palms (G, 4, 4) of all grasps."""
@@ -133,7 +144,7 @@ class ObjectSamples:
             cloud = (cloud.reshape(-1, 2, 3) @ turn_.T).reshape(-1, 6)
             palms = palms.copy()
             palms[:, :3] = turn_ @ palms[:, :3]
-        return ObjectSample(cloud, sampling, palms, one.joints[rows])
+        return ObjectSample(cloud, sampling, palms, one.joints[rows], self.text(self.names[which]))
 
     def _drawn_cloud(self, which: int, draw: int) -> tuple[NDArray[np.float32], Indices]:
         """A draw of the points of an object, (N, 6), and its sampling, which survives rotations."""
