@@ -22,6 +22,7 @@ from dexgrasp_planner.object_level import object_generator
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_features import OBJECT_FEATURES, ObjectFeatures
 from dexgrasp_planner.object_level.object_generator import ObjectGeneratorConfig, ObjectGraspGenerator, with_checkpoint
+from dexgrasp_planner.object_level.object_network import ObjectGraspNetwork
 from dexgrasp_planner.object_level.state_layouts import STATE_LAYOUTS
 from dexgrasp_planner.success import SuccessModel
 
@@ -74,6 +75,12 @@ def test_bad_objects_and_settings_are_refused() -> None:
     ):
         with pytest.raises(InvalidGenerateGoalError):
             generator.sample(points, normals, count, 0)
+    with pytest.raises(InvalidGenerateGoalError, match="takes no text"):
+        generator.sample(CLOUD[:, :3], CLOUD[:, 3:], 1, 0, np.zeros(5))
+    told = ObjectGraspNetwork(replace(network().config, text_width=5)).eval()
+    for text in (np.zeros(4), np.zeros((1, 5)), np.full(5, np.nan)):
+        with pytest.raises(InvalidGenerateGoalError, match="takes 5 finite numbers of text"):
+            ObjectGraspGenerator(HAND, told, FAST).sample(CLOUD[:, :3], CLOUD[:, 3:], 1, 0, text)
     with pytest.raises(InvalidGenerateGoalError, match="Rankings: success, physics, random"):
         ObjectGraspGenerator(HAND, network(), ObjectGeneratorConfig(ranking="best"))
     with pytest.raises(InvalidGenerateGoalError, match="score-objects"):

@@ -38,6 +38,7 @@ ROSDEP = {
     "rtde_control": PIP_ONLY,
     "rtde_receive": PIP_ONLY,
     "honcho": PIP_ONLY,
+    "transformers": PIP_ONLY,  # and only who trains with text needs it
 }
 # Used where they are found; so are the modules of optional backends, which `optional` finds.
 OPTIONAL = {"cv_bridge", "isaacgym", "onnx"}

@@ -152,19 +152,24 @@ class ObjectGraspGenerator:
             normals: Unit, outward (M, 3).
             count: How many.
             seed: Of every random choice.
-            text: Embedding (W,) of what is said of the object; None: nothing is.
+            text: Embedding (W,) of what is said of the object, see `text_token`; None: nothing is.
 
         Returns:
             Grasps in the frame of the points, which takes the place of world.
 
         Raises:
-            InvalidGenerateGoalError: `count` is less than one, or points and normals are not (M, 3) finite numbers.
+            InvalidGenerateGoalError: `count` is less than one, points and normals are not (M, 3) finite numbers, or the
+                network takes no such text.
         """
         shapes = (np.shape(points), np.shape(normals))
         if count < 1 or shapes[0] != shapes[1] or len(shapes[0]) != 2 or shapes[0][1] != 3 or not len(points):
             raise InvalidGenerateGoalError(
                 f"Wanted are one or more grasps of points and normals (M, 3); got {count} of {shapes[0]}, {shapes[1]}."
             )
+        width = self.network.config.text_width
+        if text is not None and (not width or np.shape(text) != (width,) or not np.isfinite(text).all()):
+            takes = f"{width} finite numbers of text" if width else "no text"
+            raise InvalidGenerateGoalError(f"This checkpoint takes {takes}; got an array of {np.shape(text)}.")
         rng = np.random.default_rng(seed)
         cloud = np.concatenate([points, normals], axis=1)[_drawn(len(points), self.network.config.points, rng)]
         if not np.isfinite(cloud).all():
