@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_generator import ObjectGeneratorConfig, ObjectGraspGenerator
 from dexgrasp_planner.object_level.object_network import NETWORK_PRESETS, ObjectGraspNetwork
-from dexgrasp_planner.object_level.text_token import TextEncoder
+from dexgrasp_planner.object_level.text_token import Endpoint, TextEncoder
 from dexgrasp_planner.physics.constraints import HandPhysics, physics_preset
 from dexgrasp_planner.physics.terms import Surface
 from dexgrasp_training.cli import main
@@ -20,7 +22,7 @@ from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
 from dexgrasp_training.fit.fitting import Fit
 from dexgrasp_training.fit.log import LOG
-from dexgrasp_training.fit.object_command import OBJECT_FIT_PRESETS, load_object_fit_settings
+from dexgrasp_training.fit.object_command import OBJECT_FIT_PRESETS, TextSettings, load_object_fit_settings
 from dexgrasp_training.fit.object_lesson import (
     ObjectFitConfig,
     ObjectLesson,
@@ -29,7 +31,11 @@ from dexgrasp_training.fit.object_lesson import (
     SomePhysics,
     network_config,
 )
-from dexgrasp_training.fit.object_samples import ObjectSampleConfig, ObjectSamples, joined_sampling
+from dexgrasp_training.fit.object_samples import ObjectSampleConfig, ObjectSamples, Texts, joined_sampling
+from dexgrasp_training.fit.processes import Processes
+from rich.console import Console
+from torch import distributed
+from torch.multiprocessing import start_processes
 
 from dexgrasp_description import load_hand
 
@@ -51,21 +57,38 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return dataset
 
 
-def samples(dataset: Dataset, split: str = "train", **changes: object) -> ObjectSamples:
+def samples(dataset: Dataset, split: str = "train", texts: Texts | None = None, **changes: object) -> ObjectSamples:
     config = replace(ObjectSampleConfig(grasps=4, clouds=2), **changes)  # type: ignore[arg-type]
-    return ObjectSamples(dataset, HAND, split, 5, ENCODER, config)  # type: ignore[arg-type]
+    return ObjectSamples(dataset, HAND, split, 5, ENCODER, config, texts)  # type: ignore[arg-type]
 
 
-def lesson(dataset: Dataset, network: ObjectNetworkSettings, config: ObjectFitConfig) -> ObjectLesson:
-    physics = PhysicsSettings("tuned", samples=64, every=2)
-    return ObjectLesson(load_hand(HAND), samples(dataset), samples(dataset, "test"), network, physics, config)
+def lesson(
+    dataset: Dataset, network: ObjectNetworkSettings, config: ObjectFitConfig, texts: Texts | None = None
+) -> ObjectLesson:
+    train, test = (samples(dataset, split, texts) for split in ("train", "test"))
+    return ObjectLesson(load_hand(HAND), train, test, network, PhysicsSettings("tuned", samples=64, every=2), config)
 
 
-def fit(dataset: Dataset, folder: Path, layout: str = "full_pose_33d", start: object = None, **changes: object) -> Fit:
+def fit(
+    dataset: Dataset,
+    folder: Path,
+    layout: str = "full_pose_33d",
+    start: object = None,
+    texts: Texts | None = None,
+    **changes: object,
+) -> Fit:
     wanted = {"iterations": 4, "batch": 2, "workers": 0, "validate_every": 2, "validated": 1, "save_every": 1}
     config = ObjectFitConfig(**wanted | changes)  # type: ignore[arg-type]
     network = ObjectNetworkSettings(layout=layout)
-    return Fit(folder, lesson(dataset, network, config), config, CPU, start)  # type: ignore[arg-type]
+    return Fit(folder, lesson(dataset, network, config, texts), config, CPU, start)  # type: ignore[arg-type]
+
+
+def said(description: str = "d") -> Texts:
+    """Five numbers of each of the three boxes."""
+    drawn = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    return Texts(
+        {f"box_{number}": row for number, row in enumerate(drawn)}, {"encoder": "e", "descriptions": description}
+    )
 
 
 def ignore(iteration: int, entry: dict) -> None:
@@ -171,6 +194,82 @@ def test_a_run_that_was_stopped_gives_the_same_weights_and_losses(
     for name, value in whole.weights.items():
         assert torch.equal(value, resumed.weights[name]), name
     assert learnt(tmp_path / "whole") == learnt(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("layout", ["full_pose_33d", "object_rotated_27d"])
+def test_a_run_with_text_learns_from_it_and_goes_on_with_the_same_alone(
+    dataset: Dataset, tmp_path: Path, layout: str
+) -> None:
+    short = {"iterations": 2, "validate_every": 9, "texts": said()}
+    begun = fit(dataset, tmp_path / "whole", layout, **short)  # type: ignore[arg-type]
+    before = begun.network.text.weight.detach().clone()  # type: ignore[union-attr, operator]
+    whole = begun.run(ignore)
+    assert whole.network.text_width == 5
+    assert not torch.equal(begun.network.text.weight, before)  # type: ignore[union-attr]
+    assert whole.about["settings"]["text"] == {"encoder": "e", "descriptions": "d"}
+
+    def stop(iteration: int, entry: dict) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        fit(dataset, tmp_path / "parts", layout, **short).run(stop)  # type: ignore[arg-type]
+    for other in (said("another"), None):
+        with pytest.raises(SettingsError, match="other settings"):
+            fit(dataset, tmp_path / "parts", layout, **short | {"texts": other})  # type: ignore[arg-type]
+    parts = fit(dataset, tmp_path / "parts", layout, **short)  # type: ignore[arg-type]
+    assert parts.iteration == 1
+    resumed = parts.run(ignore)
+    for name, value in whole.weights.items():
+        assert torch.equal(value, resumed.weights[name]), name
+    without = fit(dataset, tmp_path / "without", layout, **short | {"texts": None})  # type: ignore[arg-type]
+    assert "text" not in without.checkpoint().about["settings"], "runs from before there was text go on"
+    assert learnt(tmp_path / "whole") == learnt(tmp_path / "parts")
+
+
+def test_a_sample_has_the_text_of_its_object(dataset: Dataset) -> None:
+    texts, bare = said(), samples(dataset, turned=False)
+    told = samples(dataset, texts=texts, turned=False)
+    lengths = {name: np.ptp(dataset.asset(name).points[:, 0]) for name in told.names}
+    seen = set()
+    for number in range(6):
+        length = np.ptp(told[number].cloud[:, 0])
+        name = min(lengths, key=lambda name: abs(lengths[name] - length))
+        np.testing.assert_array_equal(told[number].text, texts.embeddings[name])
+        assert bare[number].text.shape == (0,)
+        seen.add(name)
+    assert seen == {"box_0", "box_1"}
+
+
+def asking(rank: int, port: int, settings: TextSettings, folder: Path) -> None:
+    """One of two processes that embed what is said of two objects."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    found = settings.embed(["box_0", "box_1"], Processes.join(CPU), Console(quiet=True))
+    assert found is not None
+    np.savez(folder / f"{rank}.npz", **found.embeddings)
+    distributed.destroy_process_group()
+
+
+def test_of_two_processes_one_asks_and_both_learn_the_same(
+    tmp_path: Path, text_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+
+    def describe(endpoint: Endpoint, name: str) -> str:
+        with asked.open("a") as stream:
+            stream.write(f"{name}\n")
+        return f"a {'round' if name == 'box_0' else 'tall'} can\n"
+
+    monkeypatch.setattr(Endpoint, "describe", describe)
+    settings = TextSettings(str(text_encoder), str(tmp_path / "said.json"), Endpoint("http://nowhere", "m"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start_processes(asking, (port, settings, tmp_path), nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
+    assert asked.read_text().split() == ["box_0", "box_1"]
+    one, two = (np.load(tmp_path / f"{rank}.npz") for rank in range(2))
+    for name in ("box_0", "box_1"):
+        np.testing.assert_array_equal(one[name], two[name])
+    assert not np.array_equal(one["box_0"], one["box_1"])
 
 
 def test_a_run_learns_and_leaves_a_checkpoint_of_its_kind(dataset: Dataset, tmp_path: Path) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from dexgrasp_common.parameters import param
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_network import NETWORK_PRESETS
 from dexgrasp_planner.object_level.text_token import Descriptions, Endpoint, TextEncoder
-from numpy.typing import NDArray
 from rich.console import Console
 
 from dexgrasp_description import load_hand
@@ -20,7 +21,7 @@ from dexgrasp_training.errors import SettingsError
 from dexgrasp_training.fit.command import chosen_device, teach
 from dexgrasp_training.fit.fitting import Fit
 from dexgrasp_training.fit.object_lesson import ObjectFitConfig, ObjectLesson, ObjectNetworkSettings, PhysicsSettings
-from dexgrasp_training.fit.object_samples import ObjectSampleConfig, ObjectSamples
+from dexgrasp_training.fit.object_samples import ObjectSampleConfig, ObjectSamples, Texts
 from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.settings import PRESETS, build, read_preset, with_changes
 
@@ -35,18 +36,28 @@ class TextSettings:
     descriptions: str = param("descriptions.json", "JSON file of texts by object's name; what is asked is added to it")
     endpoint: Endpoint = Endpoint()
 
-    def embed(self, names: Sequence[str], console: Console) -> dict[str, NDArray[np.float32]]:
-        """Embeddings (W,) by name; none without an encoder.
+    def embed(self, names: Sequence[str], processes: Processes, console: Console) -> Texts | None:
+        """What is said of objects, embedded; None without an encoder, or objects.
+
+        Of several processes the first alone asks for what the file lacks, and the others read it from the file then:
+        a language model asked twice says two things.
 
         Raises:
             TextError: The encoder cannot be loaded, or nothing is known of an object and nobody answers.
         """
-        if not self.encoder:
-            return {}
-        encoder = TextEncoder(Path(self.encoder).expanduser())
-        said = Descriptions(Path(self.descriptions), self.endpoint)
-        with console.status(f"Descriptions of {len(names)} objects"):
-            return {name: encoder.embed(said.of(name)) for name in names}
+        if not (self.encoder and names):
+            return None
+        encoder, path = TextEncoder(Path(self.encoder).expanduser()), Path(self.descriptions)
+        if not processes.writes:
+            processes.wait()
+        said = Descriptions(path, self.endpoint if processes.writes else None)
+        with console.status(f"Descriptions of {len(names)} objects") if processes.writes else nullcontext():
+            texts = {name: said.of(name) for name in names}
+            if processes.writes:
+                processes.wait()
+            embeddings = {name: encoder.embed(text) for name, text in texts.items()}
+        digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
+        return Texts(embeddings, {"encoder": encoder.digest, "descriptions": digest})
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,8 @@ def fit_objects(
     if preset not in NETWORK_PRESETS:
         raise SettingsError(f"network.preset must be one of {', '.join(NETWORK_PRESETS)}; got {preset!r}.")
     encoder = NETWORK_PRESETS[preset][0]
-    texts = settings.text.embed(dataset.objects(), console)
+    named = [name for name in dataset.objects() if dataset.grasps_path(settings.hand, name).is_file()]
+    texts = settings.text.embed(named, processes, console)
     train, test = (
         ObjectSamples(dataset, settings.hand, split, config.seed, encoder, settings.samples, texts)
         for split in ("train", "test")

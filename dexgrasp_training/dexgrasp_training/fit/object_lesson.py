@@ -116,9 +116,11 @@ class ObjectLesson:
     ) -> None:
         self.hand, self.train, self.test, self._config = hand, train, test, config
         self._network = network_config(hand, train, network)
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "network": asdict(self._network), "samples": asdict(train.config), "physics": asdict(physics)
         }  # fmt: skip
+        if train.texts is not None:
+            self.settings["text"] = dict(train.texts.source)
         preset = physics_preset(physics.preset)
         self._wanted = replace(preset, samples=physics.samples) if physics.samples else preset
         self._every = physics.every
@@ -131,7 +133,7 @@ class ObjectLesson:
         if replace(start.network, bounds=self._network.bounds) != self._network:
             raise SettingsError(
                 f"The checkpoint to begin with is another network: {start.network}, not {self._network}. "
-                "Ask for that one, with --set network...."
+                "Ask for that one, with --set network..., and text.encoder where it has a text_width."
             )
         self._network = start.network
         self.settings["network"] = asdict(self._network)

@@ -54,6 +54,18 @@ class ObjectSample(NamedTuple):
     text: NDArray[np.float32]
 
 
+class Texts(NamedTuple):
+    """What is said of objects.
+
+    Attributes:
+        embeddings: (W,) float32 each, by the object's name.
+        source: What they were made from; a run goes on only with the same.
+    """
+
+    embeddings: Mapping[str, NDArray[np.float32]]
+    source: Mapping[str, str]
+
+
 class _Object(NamedTuple):
     """One object with its surface samples (M, 6) and all its grasps."""
 
@@ -72,11 +84,12 @@ class ObjectSamples:
         seed: Of all samples.
         encoder: That clouds are prepared for.
         config: None: the defaults.
-        texts: Embeddings (W,) of what is said of each object, by name; None or empty: nothing is.
+        texts: Of all its objects; None: nothing is said.
 
     Attributes:
         names: Of the objects that have grasps.
-        text_width: W.
+        texts: As they were given.
+        text_width: Numbers W of an embedding; 0 without texts.
 
     Raises:
         DatasetError: There is nothing to learn from.
@@ -90,12 +103,11 @@ class ObjectSamples:
         seed: int,
         encoder: PointTransformerConfig,
         config: ObjectSampleConfig | None = None,
-        texts: Mapping[str, NDArray[np.float32]] | None = None,
+        texts: Texts | None = None,
     ) -> None:
-        self.dataset, self.config = dataset, config or ObjectSampleConfig()
+        self.dataset, self.config, self.texts = dataset, config or ObjectSampleConfig(), texts
         self._split, self._seed, self._encoder = split, seed, encoder
-        self._texts = texts or {}
-        self.text_width = max((len(text) for text in self._texts.values()), default=0)
+        self.text_width = len(next(iter(texts.embeddings.values()))) if texts else 0
         self._objects: list[_Object] = []
         self.names: list[str] = []
         for name in dataset.objects(split):
@@ -116,7 +128,7 @@ class ObjectSamples:
 
     def text(self, name: str) -> NDArray[np.float32]:
         """Embedding (W,) of what is said of an object."""
-        return self._texts[name] if self._texts else np.zeros(0, dtype=np.float32)
+        return self.texts.embeddings[name] if self.texts else np.zeros(0, dtype=np.float32)
 
     def palms(self) -> NDArray[np.float32]:
         """Palms (G, 4, 4) of all grasps."""
