@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,22 +242,24 @@ def test_a_sample_has_the_text_of_its_object(dataset: Dataset) -> None:
 
 
 def asking(rank: int, port: int, settings: TextSettings, folder: Path) -> None:
-    """One of two processes that embed what is said of two objects."""
+    """One of two processes that embed what is said of two objects; the first comes late."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    found = settings.embed(["box_0", "box_1"], Processes.join(CPU), Console(quiet=True))
+    processes = Processes.join(CPU)
+    time.sleep(0.0 if rank else 2.0)
+    found = settings.embed(["box_0", "box_1"], processes, Console(quiet=True))
     assert found is not None
     np.savez(folder / f"{rank}.npz", **found.embeddings)
     distributed.destroy_process_group()
 
 
-def test_of_two_processes_one_asks_and_both_learn_the_same(
+def test_of_two_processes_the_first_asks_and_both_learn_the_same(
     tmp_path: Path, text_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = tmp_path / "asked"
 
     def describe(endpoint: Endpoint, name: str) -> str:
         with asked.open("a") as stream:
-            stream.write(f"{name}\n")
+            stream.write(f"{os.environ['RANK']} {name}\n")
         return f"a {'round' if name == 'box_0' else 'tall'} can\n"
 
     monkeypatch.setattr(Endpoint, "describe", describe)
@@ -265,7 +268,7 @@ def test_of_two_processes_one_asks_and_both_learn_the_same(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     start_processes(asking, (port, settings, tmp_path), nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
-    assert asked.read_text().split() == ["box_0", "box_1"]
+    assert asked.read_text().splitlines() == ["0 box_0", "0 box_1"]
     one, two = (np.load(tmp_path / f"{rank}.npz") for rank in range(2))
     for name in ("box_0", "box_1"):
         np.testing.assert_array_equal(one[name], two[name])
