@@ -211,7 +211,8 @@ def _add_evaluate_objects(commands: Any) -> None:
         metavar="NAME[=DIR][:KEY=VALUE...]",
         help="data: the dataset's own grasps; or a name and the folder of an object-level checkpoint, with options "
         "sampler (fast, paper), guidance (0 to 1), physics, through (network, estimate), polish, scorer (on, off), of "
-        "(how many are drawn to test the best); squeeze (1: on as far as from pregrasp to grasp); repeatable",
+        "(how many are drawn to test the best), text and descriptions (folder of a text encoder and JSON file, for one "
+        "trained with text); squeeze (1: on as far as from pregrasp to grasp); repeatable",
     )
     command.add_argument("--objects", type=int, default=1000, help="held-out objects at most")
     command.add_argument("--grasps", type=int, default=32, help="of each contestant on each object")

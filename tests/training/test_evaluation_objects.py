@@ -13,7 +13,9 @@ import torch
 from dexgrasp_planner.checkpoints import CheckpointError
 from dexgrasp_planner.object_level.guided_sampling import UnknownSamplerError
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
+from dexgrasp_planner.object_level.object_generator import ObjectGraspGenerator
 from dexgrasp_planner.object_level.object_network import ObjectGraspNetwork, object_network_config
+from dexgrasp_planner.object_level.text_token import TextEncoder, TextError
 from dexgrasp_sim.mujoco_tester import MujocoTester
 from dexgrasp_training.cli import main
 from dexgrasp_training.dataset import Dataset
@@ -225,6 +227,49 @@ def test_a_squeeze_goes_on_as_far_as_is_said(dataset: Dataset) -> None:
     np.testing.assert_array_equal(given.grasp, changed.grasp)
     np.testing.assert_allclose(changed.squeeze - given.grasp, 0.5 * (given.grasp - given.pregrasp))
     np.testing.assert_allclose(given.squeeze - given.grasp, -0.01, atol=1e-4)
+
+
+def test_a_contestant_is_told_of_objects(
+    dataset: Dataset, checkpoint: Path, text_encoder: Path, tmp_path: Path
+) -> None:
+    encoder = TextEncoder(text_encoder)
+    config = replace(ObjectCheckpoint.load(checkpoint).network, text_width=encoder.width)
+    joints, weights = tuple(HAND.joint_names), ObjectGraspNetwork(config).state_dict()
+
+    def trained_with(digest: str) -> Path:
+        folder = tmp_path / digest
+        ObjectCheckpoint(HAND.name, joints, config, weights, {"settings": {"text": {"encoder": digest}}}).save(folder)
+        return folder
+
+    folder, file = trained_with(encoder.digest), tmp_path / "said.json"
+    file.write_text(json.dumps({"red": "a can"}))
+    plain = f"{folder}:guidance=0:polish=0:scorer=off"
+    asked = wanted(tmp_path, f"a={plain}", f"b={plain}:text={text_encoder}:descriptions={file}", protocols=("dga",))
+    without, told = asked.competing
+    first, second = (propose(one, dataset, dataset.asset("red"), HAND, 3, 0) for one in (without, told))
+    drawn = ObjectGraspGenerator(HAND, ObjectCheckpoint.load(folder).make(HAND), told.generator).sample(
+        dataset.asset("red").points, dataset.asset("red").normals, 3, 0, encoder.embed("a can")
+    )
+    best = np.argsort(-drawn.score, kind="stable")
+    np.testing.assert_array_equal(second.grasp, drawn.grasp[best])
+    assert not np.array_equal(first.grasp, second.grasp)
+    with pytest.raises(TextError, match="says nothing of 'blue'"):
+        evaluate_objects(dataset, asked, QUIET)
+    assert not (tmp_path / "report.rows").exists()
+    assert "text" not in without.settings(), "rows from before there was text are still good"
+    file.write_text(json.dumps({"red": "a can", "blue": "metal"}))
+    (later,) = object_contestants([f"b={plain}:text={text_encoder}:descriptions={file}"], HAND.name)
+    assert later.settings() != told.settings()
+    content = evaluate_objects(dataset, replace(asked, competing=(later,)), QUIET)
+    assert content["contestants"]["b"]["grasps"] == 8
+    for given, message in (
+        (f"c={trained_with('another')}:text={text_encoder}:descriptions={file}", "another text encoder"),
+        (f"c={checkpoint}:text={text_encoder}:descriptions={file}", "trained with text"),
+        (f"c={folder}:text={text_encoder}", "go together"),
+        (f"data:text={text_encoder}", "no contestant"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            object_contestants([given], HAND.name)
 
 
 def test_contestants_that_cannot_be_are_explained(checkpoint: Path, tmp_path: Path) -> None:

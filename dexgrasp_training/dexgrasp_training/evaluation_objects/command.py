@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ def evaluate_objects(dataset: Dataset, wanted: ObjectEvaluation, console: Consol
         DatasetError: There are no held-out objects, a file is damaged, or one cannot be written.
         SettingsError: There is no such protocol, or the rows beside the report are of other settings.
         TrainingError: The workers cannot be started, one died, or no object could be tested.
+        TextError: A contestant that is told of objects lacks a description of one.
     """
     from dexgrasp_training.evaluation_objects.page import write_page  # draws, which not every machine can
 
@@ -64,11 +65,14 @@ def evaluate_objects(dataset: Dataset, wanted: ObjectEvaluation, console: Consol
             f"{dataset.root} has no held-out objects; make some: dexgrasp-train objects {dataset.root} "
             "--set objects.test_share=0.2"
         )
+    for said in (one.text.said() for one in wanted.competing if one.text):
+        for name in names:
+            said.of(name)  # one that lacks shows now
     report = wanted.report.expanduser()
     asked = {
         "dataset": str(dataset.root),
         "config": asdict(config),
-        "contestants": [asdict(replace(one, checkpoint="")) for one in wanted.competing],  # its digest says which
+        "contestants": [one.settings() for one in wanted.competing],
     }
 
     def task(name: str, path: Path) -> Task:

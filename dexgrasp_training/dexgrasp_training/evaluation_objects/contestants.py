@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_generator import ObjectGeneratorConfig, ObjectGraspGenerator
+from dexgrasp_planner.object_level.text_token import Descriptions, TextEncoder
 from numpy.typing import NDArray
 
 from dexgrasp_description import HandModel, load_hand
@@ -28,6 +29,37 @@ _GENERATOR_OPTIONS = ("sampler", "guidance", "physics", "through", "polish")
 
 
 @dataclass(frozen=True)
+class ToldText:
+    """What a contestant is told of objects.
+
+    Attributes:
+        encoder: Folder of the text encoder.
+        descriptions: JSON file of texts by object's name.
+        digest: Of both: rows of one text are not those of another.
+    """
+
+    encoder: str
+    descriptions: str
+    digest: str
+
+    def said(self) -> Descriptions:
+        """The descriptions.
+
+        Raises:
+            TextError: The file is damaged.
+        """
+        return Descriptions(Path(self.descriptions))
+
+    def embedding(self, name: str) -> NDArray[np.float32]:
+        """What is said of an object, embedded (W,).
+
+        Raises:
+            TextError: Nothing is, the file is damaged, or the encoder cannot be loaded.
+        """
+        return _encoder(self.encoder).embed(self.said().of(name))
+
+
+@dataclass(frozen=True)
 class ObjectContestant:
     """One that is tested.
 
@@ -39,6 +71,7 @@ class ObjectContestant:
         squeeze: None: as the grasps have it; else by how much of the way from pregrasp to grasp the squeeze goes on
             behind the grasp, 1 as in BODex. Matters to `dexgraspbench`, whose drives are soft.
         digest: Of the checkpoint's files: rows of one are not those of another.
+        text: What the checkpoint is told of objects; None: nothing.
     """
 
     name: str
@@ -47,6 +80,13 @@ class ObjectContestant:
     of: int = 0
     squeeze: float | None = None
     digest: str = ""
+    text: ToldText | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What decides its rows, wherever its files are."""
+        entries = asdict(replace(self, checkpoint=""))
+        text = entries.pop("text")
+        return entries | ({"text": text["digest"]} if text else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +114,15 @@ def object_contestants(given: Sequence[str], hand: str) -> tuple[ObjectContestan
     Args:
         given: Each `data` or `NAME=CHECKPOINT`, with options `:option=value` behind it: `squeeze=1`; and of a
             checkpoint `sampler=paper`, `guidance=0.5`, `physics=tuned`, `through=estimate`, `polish=10`, `scorer=off`,
-            `of=128`: the best so many of 128 by the checkpoint's scorer, or by the physics terms where it has none.
-            None: `data`.
+            `of=128`: the best so many of 128 by the checkpoint's scorer, or by the physics terms where it has none; and
+            `text=ENCODER` with `descriptions=FILE`, for one that was trained with text. None: `data`.
         hand: Its name.
 
     Raises:
         SettingsError: An unknown name, option or value, or two of one name.
         UnknownPhysicsError, UnknownSamplerError: There is no such preset.
         CheckpointError: A checkpoint is missing, damaged, of another kind or for another hand.
+        TextError: The encoder cannot be loaded, or the descriptions are damaged.
     """
     found = [_contestant(one, hand) for one in given or (DATA,)]
     names = [one.name for one in found]
@@ -116,8 +157,9 @@ def propose(
         postures = chosen.pregrasp, chosen.grasp, chosen.squeeze
     else:
         generator = _generator(one, hand.name)
+        text = one.text.embedding(asset.name) if one.text else None
         start = time.perf_counter()
-        drawn = generator.sample(asset.points, asset.normals, max(count, one.of), seed)
+        drawn = generator.sample(asset.points, asset.normals, max(count, one.of), seed, text)
         best = drawn[np.argsort(-drawn.score, kind="stable")[:count]]
         milliseconds = 1000.0 * (time.perf_counter() - start)
         poses = best.world_T_palm
@@ -131,7 +173,11 @@ def propose(
 def about(competing: Sequence[ObjectContestant]) -> dict[str, Any]:
     """What the checkpoint of each contestant says of itself, by the contestant's name."""
     return {
-        one.name: {"sha256": one.digest, **ObjectCheckpoint.load(Path(one.checkpoint)).about}
+        one.name: {
+            "sha256": one.digest,
+            **({"text": one.text.digest} if one.text else {}),
+            **ObjectCheckpoint.load(Path(one.checkpoint)).about,
+        }
         for one in competing
         if one.checkpoint
     }
@@ -143,8 +189,9 @@ def _contestant(given: str, hand: str) -> ObjectContestant:
     name, _, folder = what.partition("=")
     try:
         squeeze = float(options.pop("squeeze")) if "squeeze" in options else None
+        encoder, descriptions = (options.pop(key, "") for key in _TEXT_OPTIONS)
         if not folder:
-            if name != DATA or options:
+            if name != DATA or options or encoder or descriptions:
                 raise SettingsError(
                     f"There is no contestant {given!r}. Contestants: {DATA}[:squeeze=NUMBER], "
                     f"NAME=CHECKPOINT[:option=value...] with {', '.join(_OPTIONS)}."
@@ -155,11 +202,30 @@ def _contestant(given: str, hand: str) -> ObjectContestant:
         raise SettingsError(f"An option of {given!r} has no such value ({error}).") from error
     path = Path(folder).expanduser().absolute()
     found = ObjectContestant(name, str(path), config, of, squeeze, digest_of(path) if path.is_dir() else "")
-    _generator(found, hand)  # whatever is wrong with it shows now
-    return found
+    generator = _generator(found, hand)  # whatever is wrong with it shows now
+    if not (encoder or descriptions):
+        return found
+    width = generator.network.config.text_width
+    if not (encoder and descriptions and width):
+        raise SettingsError(
+            f"{given!r}: text=ENCODER and descriptions=FILE go together, with a checkpoint that was trained with text."
+        )
+    return replace(found, text=_told_text(given, found, width, encoder, descriptions))
 
 
-_OPTIONS = (*_GENERATOR_OPTIONS, "scorer", "of", "squeeze")
+def _told_text(given: str, one: ObjectContestant, width: int, encoder: str, descriptions: str) -> ToldText:
+    folder, file = (Path(path).expanduser().absolute() for path in (encoder, descriptions))
+    loaded = _encoder(str(folder))
+    trained = ObjectCheckpoint.load(Path(one.checkpoint)).about.get("settings", {}).get("text", {}).get("encoder")
+    if loaded.width != width or trained not in (None, loaded.digest):
+        raise SettingsError(f"{given!r}: the checkpoint was trained with another text encoder than {folder}.")
+    text = ToldText(str(folder), str(file), f"{loaded.digest} {digest_of(file.parent, file.name)}")
+    text.said()  # a damaged file shows now
+    return text
+
+
+_TEXT_OPTIONS = ("text", "descriptions")
+_OPTIONS = (*_GENERATOR_OPTIONS, "scorer", "of", "squeeze", *_TEXT_OPTIONS)
 
 
 def _generator_config(given: str, options: Mapping[str, str]) -> tuple[ObjectGeneratorConfig, int]:
@@ -174,6 +240,11 @@ def _generator_config(given: str, options: Mapping[str, str]) -> tuple[ObjectGen
         raise SettingsError(f"{given!r}: scorer is on or off, through is {' or '.join(_THROUGH)}.")
     config = replace(defaults, ranking=_SCORER[scorer], **changes)
     return config, int(options.get("of", "0"))
+
+
+@lru_cache(maxsize=1)
+def _encoder(folder: str) -> TextEncoder:
+    return TextEncoder(Path(folder))
 
 
 @lru_cache(maxsize=4)
