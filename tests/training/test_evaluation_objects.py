@@ -201,7 +201,7 @@ def test_a_checkpoint_competes_under_each_of_its_options(dataset: Dataset, check
     first, second = (one.generator for one in asked.competing)
     assert first is not None
     assert second is not None
-    assert (first.guidance, first.physics, first.ranking) == (0.0, "paper_sampling", "")
+    assert (first.guidance, first.physics, first.ranking) == (0.0, "tuned_sampling", "")
     assert (second.guidance, second.physics, second.through, second.ranking) == (1.0, "tuned", "estimate", "random")
     content = evaluate_objects(dataset, replace(asked, objects=1), QUIET)
     assert content["checkpoints"]["plain"]["seen"] == "nothing"
