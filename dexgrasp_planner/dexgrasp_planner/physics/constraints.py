@@ -50,7 +50,7 @@ PHYSICS_PRESETS = {
     "paper_sampling": PhysicsConfig(penetration=0.3),
     # Every point that is inside is moved, and thick links are kept apart by what they are.
     "tuned": PhysicsConfig(pulling=1.0, penetration=20.0, self_penetration=0.2, depth="mean", apart=0.0, samples=512),
-    # Less is pushed out the deeper the deepest point is what counts, and it is what is measured.
+    # The deepest point alone is pushed out: it is what tests measure, and the fingers that hold stay where they are.
     "tuned_sampling": PhysicsConfig(self_penetration=0.2, apart=0.0),
 }
 
