@@ -1,7 +1,7 @@
 """How long the object-level generator takes: 100 grasps of one can for the Shadow hand, from its cloud to their scores.
 
 The network is the one that ships for the hand, or, where none does, one of the preset `small` with random weights:
-what is computed is the same. One of the paper's size stands beside it.
+its hands are seldom near the can, and guidance has less to do. One of the paper's size stands beside it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Grasps that a trained object-level network proposes, brought into contact as the optimisers' are.
 
 The network's grasps lie a few millimetres off the surface or in it. Fingertips that are near enough are taken to hold
-the object; least squares bring them onto it and other links out of it, forces tell the squeeze, and what cannot hold is
-left out. (All near links brought onto it: two thirds as many grasps held.)
+the object; least squares bring them onto it and other links out of it, which all near links could seldom be brought to
+at once; forces tell the squeeze, and what cannot hold is left out.
 """
 
 from __future__ import annotations
