@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dexgrasp_description import load_hand
 from dexgrasp_training.dataset import Dataset
+from dexgrasp_training.errors import SettingsError
 from dexgrasp_training.pipeline import STAGES, Run, import_meshes, run_elsewhere, run_objects, sole_writer
 from dexgrasp_training.settings import Settings, from_dict, load_settings
 from dexgrasp_training.stages.objects import UNITS, MeshFolder
@@ -557,11 +558,17 @@ def _bench(options: argparse.Namespace, console: Console) -> None:
 def _at_work(
     options: argparse.Namespace, console: Console, meshes: tuple[MeshFolder, ...] = (), *, create: bool = False
 ) -> Iterator[Run]:
-    """The dataset for this command alone, with its settings."""
+    """The dataset for this command alone, with its settings; it does not remember settings that are refused."""
     dataset = Dataset.open(options.dataset, create=create)
     with sole_writer(dataset):
+        recorded = dataset.manifest().get("settings")
         settings = _settings(dataset, options.settings, options.set)
-        yield Run(dataset, settings, meshes, Workers(options.backend, options.jobs, options.address), console)
+        try:
+            yield Run(dataset, settings, meshes, Workers(options.backend, options.jobs, options.address), console)
+        except SettingsError:
+            if recorded:
+                dataset.keep_settings(recorded)
+            raise
 
 
 def _settings(dataset: Dataset, name: str | None, changes: Sequence[str]) -> Settings:

@@ -13,7 +13,7 @@ from dexgrasp_common.report import PART, machine, versions
 from rich.console import Console
 
 from dexgrasp_training.dataset import Dataset
-from dexgrasp_training.errors import DatasetError
+from dexgrasp_training.errors import DatasetError, SettingsError
 from dexgrasp_training.settings import Settings
 from dexgrasp_training.stages import filter as filtering
 from dexgrasp_training.stages import grasps, labels, objects, scenes, views
@@ -142,7 +142,7 @@ def _do(run: Run, stage: str, tasks: Sequence[Task], fixed: Mapping[str, Any], t
     before = run.dataset.manifest()["stages"].get(stage, {})
     changed = {key: old for key, old in before.get("fixed", {}).items() if fixed.get(key) != old}
     if changed:
-        raise DatasetError(
+        raise SettingsError(
             f"The {stage} of {run.dataset.root} were made with {changed}, and these settings say "
             f"{ {key: fixed.get(key) for key in changed} }. Use the same, or make a new dataset."
         )

@@ -103,6 +103,7 @@ def test_a_round_adds_grasps_and_goes_on_where_it_was_stopped(
     dataset = Dataset.open(tmp_path / "data", create=True)
     for name in ("can", "other"):
         replace(can, model=replace(can.model, name=name)).save(dataset.object_path(name))
+    replace(can, model=replace(can.model, name="held_out"), split="test").save(dataset.object_path("held_out"))
     good[np.arange(4)].save(dataset.candidates_path(HAND, "can", "closing", 0))
     hand = load_hand(HAND)
     network = object_network_config("small", hand, good.object_T_palm)
@@ -120,6 +121,7 @@ def test_a_round_adds_grasps_and_goes_on_where_it_was_stopped(
     assert of_network.sum() > 3
     assert done["after"]["all"]["grasps"] == len(grasps) + len(dataset.grasps(HAND, "other"))
     assert done["before"] == {}
+    assert not dataset.candidates_path(HAND, "held_out", GENERATED, 0).exists()
     files = {path: path.read_bytes() for path in dataset.root.rglob("*-000.npz")}
     tested = dataset.tested_path(HAND, "other", GENERATED, 0)
     tested.unlink()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from dexgrasp_training.cli import main
+from dexgrasp_training.dataset import Dataset
 
 STAGES = ("objects", "grasps", "filter", "scenes", "views", "labels")
 FOLDERS = {
@@ -95,10 +96,11 @@ def test_two_ray_workers_make_what_one_process_makes(whole: Path, settings: Path
 def test_other_settings_do_not_mix_with_what_is_there(
     whole: Path, settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = contents(whole)
+    before, kept = contents(whole), Dataset.open(whole).manifest()["settings"]
     assert main(["views", str(whole), "--settings", str(settings), "--set", "views.noise=0.5"]) == 1
     assert "were made with {'noise': 1.0}" in " ".join(capsys.readouterr().err.split())
     assert contents(whole) == before
+    assert Dataset.open(whole).manifest()["settings"] == kept
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Stage `expand`: a trained network proposes grasps on a dataset's objects; what the filter keeps joins the others.
+"""Stage `expand`: a trained network proposes grasps on training objects; what the filter keeps joins the others.
 
-DexGrasp Anything (Sec. 4) grew its data set so. A round is one chunk of the method `generated` on every object, told by
-the checkpoint and its settings; asking for the same again goes on with it, and another checkpoint begins another round.
+DexGrasp Anything (Sec. 4) grew its data set so. A round is one chunk of the method `generated` on every training
+object, told by the checkpoint and its settings; asking for the same again goes on with it, another checkpoint begins
+another round.
 """
 
 from __future__ import annotations
@@ -73,11 +74,11 @@ def begin(dataset: Dataset, hand: str, digest: str, config: ExpandConfig) -> int
 
 
 def tasks(dataset: Dataset, hand: str, number: int, checkpoint: Path, digest: str, config: ExpandConfig) -> list[Task]:
-    """One task for each object on which this round has not proposed yet."""
+    """One task for each training object on which this round has not proposed yet."""
     where = (str(dataset.root), hand)
     return [
         Task(f"{GENERATED} on {name}", propose, (*where, name, number, str(checkpoint), digest, config))
-        for name in dataset.objects()
+        for name in dataset.objects("train")
         if not dataset.candidates_path(hand, name, GENERATED, number).is_file()
     ]
 
