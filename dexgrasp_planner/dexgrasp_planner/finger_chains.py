@@ -1,4 +1,4 @@
-"""The joints between palm and fingertips as plain arrays, and their descent towards targets, compiled.
+"""The joints between palm and fingertips as plain arrays, compiled: where tips are, how they move, and towards targets.
 
 Only what moves a fingertip is computed, and poses of no other link.
 """
@@ -15,59 +15,144 @@ from dexgrasp_description import HandModel
 
 
 class FingerChains(NamedTuple):
-    """Of F fingertips, at most J joints each that move; unused places come last and have column -1.
+    """The moving joints from the palm to each of F fingertips; fixed joints are merged into their successors.
+
+    A finger has up to m joints; rows beyond its own number are not used.
 
     Attributes:
-        column: array (F, J), index of each joint in the joint positions.
-        slides: array (F, J) bool, whether it is prismatic.
-        axis: array (F, J, 3), its axis, in its own frame.
-        origin: array (F, J, 3, 4), its pose at position zero in the frame of the joint before it, or in the palm.
-        tip: array (F, 3, 4), the fingertip link's pose in the frame of its last joint.
+        length: array (F,), joints of each finger.
+        parent_T_joint: array (F, m, 3, 4), pose of each joint at position zero in the frame of the joint before it; of
+            the first in the palm.
+        axis: array (F, m, 3), unit vectors in the joint frames.
+        slides: array (F, m) bool, prismatic joints.
+        joint_T_tip: array (F, 3, 4), pose of the tip's link in the last joint's frame.
+        columns: array (F, m), where these joints stand among the hand's.
+        lower: array (F, m) [rad or m].
+        upper: array (F, m) [rad or m].
     """
 
-    column: NDArray[np.int64]
-    slides: NDArray[np.bool_]
+    length: NDArray[np.int64]
+    parent_T_joint: NDArray[np.float64]
     axis: NDArray[np.float64]
-    origin: NDArray[np.float64]
-    tip: NDArray[np.float64]
+    slides: NDArray[np.bool_]
+    joint_T_tip: NDArray[np.float64]
+    columns: NDArray[np.int64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
 
 
 def finger_chains(hand: HandModel) -> FingerChains:
-    """The chains of a hand, joints that are fixed folded into what comes after them."""
+    """The chains from a hand's palm to its fingertips."""
     above = {joint.child: joint for joint in hand.joints}
-    chains = []
-    for fingertip in hand.fingertips:
-        chain, link = [], fingertip.link
+    paths = []
+    for tip in hand.fingertips:
+        path, link = [], tip.link
         while link in above:
-            chain.append(above[link])
+            path.append(above[link])
             link = above[link].parent
-        chains.append(chain[::-1])
-    most = max(sum(joint.kind != "fixed" for joint in chain) for chain in chains)
-    count = len(chains)
-    column, slides = np.full((count, most), -1), np.zeros((count, most), dtype=bool)
-    axis, origin = np.zeros((count, most, 3)), np.zeros((count, most, 3, 4))
-    tip = np.zeros((count, 3, 4))
-    for finger, chain in enumerate(chains):
-        pose, place = np.eye(4), 0
-        for joint in chain:
+        paths.append(path[::-1])
+    count = np.array([sum(joint.kind != "fixed" for joint in path) for path in paths], dtype=np.int64)
+    fingers, most = len(paths), int(count.max())
+    chains = FingerChains(
+        count,
+        np.zeros((fingers, most, 3, 4)),
+        np.zeros((fingers, most, 3)),
+        np.zeros((fingers, most), dtype=np.bool_),
+        np.zeros((fingers, 3, 4)),
+        np.zeros((fingers, most), dtype=np.int64),
+        np.zeros((fingers, most)),
+        np.zeros((fingers, most)),
+    )
+    for finger, path in enumerate(paths):
+        pose, k = np.eye(4), 0
+        for joint in path:
             pose = pose @ joint.parent_T_joint
             if joint.kind != "fixed":
-                column[finger, place] = hand.joint_names.index(joint.name)
-                slides[finger, place], axis[finger, place] = joint.kind == "prismatic", joint.axis
-                origin[finger, place] = pose[:3]
-                pose, place = np.eye(4), place + 1
-        tip[finger] = pose[:3]
-    return FingerChains(column, slides, axis, origin, tip)
+                column = hand.joint_names.index(joint.name)
+                chains.parent_T_joint[finger, k], chains.axis[finger, k] = pose[:3], joint.axis
+                chains.slides[finger, k], chains.columns[finger, k] = joint.kind == "prismatic", column
+                chains.lower[finger, k], chains.upper[finger, k] = hand.lower[column], hand.upper[column]
+                pose, k = np.eye(4), k + 1
+        chains.joint_T_tip[finger] = pose[:3]
+    return chains
+
+
+@njit(cache=True, nogil=True)
+def tip_pose(
+    chains: FingerChains,
+    finger: int,
+    q: NDArray[np.float64],
+    palm_T_tip: NDArray[np.float64],
+    axes: NDArray[np.float64],
+    centres: NDArray[np.float64],
+) -> None:
+    """Pose of the tip's link and the joint axes that carry it.
+
+    Args:
+        chains: The fingers.
+        finger: Which of them.
+        q: Joint positions (m,) [rad or m].
+        palm_T_tip: Result (3, 4), palm frame.
+        axes: Result (m, 3), directions of the joint axes, palm frame.
+        centres: Result (m, 3), a point on each axis [m], palm frame.
+    """
+    palm_T_tip[:] = 0.0
+    for i in range(3):
+        palm_T_tip[i, i] = 1.0
+    turned = np.empty((3, 3))
+    for k in range(len(q)):
+        _multiply(palm_T_tip, chains.parent_T_joint[finger, k])
+        x, y, z = chains.axis[finger, k, 0], chains.axis[finger, k, 1], chains.axis[finger, k, 2]
+        for i in range(3):
+            axes[k, i] = palm_T_tip[i, 0] * x + palm_T_tip[i, 1] * y + palm_T_tip[i, 2] * z
+            centres[k, i] = palm_T_tip[i, 3]
+        if chains.slides[finger, k]:
+            for i in range(3):
+                palm_T_tip[i, 3] += axes[k, i] * q[k]
+            continue
+        s, c = np.sin(q[k]), np.cos(q[k])
+        v = 1.0 - c
+        turned[0, 0], turned[0, 1], turned[0, 2] = c + x * x * v, x * y * v - z * s, x * z * v + y * s
+        turned[1, 0], turned[1, 1], turned[1, 2] = x * y * v + z * s, c + y * y * v, y * z * v - x * s
+        turned[2, 0], turned[2, 1], turned[2, 2] = x * z * v - y * s, y * z * v + x * s, c + z * z * v
+        for i in range(3):
+            a, b, d = palm_T_tip[i, 0], palm_T_tip[i, 1], palm_T_tip[i, 2]
+            for j in range(3):
+                palm_T_tip[i, j] = a * turned[0, j] + b * turned[1, j] + d * turned[2, j]
+    _multiply(palm_T_tip, chains.joint_T_tip[finger])
+
+
+@njit(cache=True, nogil=True)
+def point_jacobian(
+    chains: FingerChains,
+    finger: int,
+    axes: NDArray[np.float64],
+    centres: NDArray[np.float64],
+    point: NDArray[np.float64],
+    jacobian: NDArray[np.float64],
+) -> None:
+    """Derivative (3, m) of a point (3,) [m] fixed to the tip, palm frame, by the joints."""
+    for k in range(len(axes)):
+        if chains.slides[finger, k]:
+            for i in range(3):
+                jacobian[i, k] = axes[k, i]
+        else:
+            x, y, z = point[0] - centres[k, 0], point[1] - centres[k, 1], point[2] - centres[k, 2]
+            jacobian[0, k] = axes[k, 1] * z - axes[k, 2] * y
+            jacobian[1, k] = axes[k, 2] * x - axes[k, 0] * z
+            jacobian[2, k] = axes[k, 0] * y - axes[k, 1] * x
 
 
 @njit(cache=True, nogil=True)
 def fingertip_poses(chains: FingerChains, q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Poses of the fingertip links (N, F, 3, 4) in the palm, at joint positions (N, D) [rad or m]."""
-    poses = np.empty((len(q), len(chains.tip), 3, 4))
-    origins, axes = np.empty((chains.column.shape[1], 3)), np.empty((chains.column.shape[1], 3))
+    """Poses of the fingertip links (N, F, 3, 4) in the palm, at joint positions of the hand (N, D) [rad or m]."""
+    fingers, most = chains.columns.shape
+    poses = np.empty((len(q), fingers, 3, 4))
+    axes, centres = np.empty((most, 3)), np.empty((most, 3))
     for row in range(len(q)):
-        for finger in range(len(chains.tip)):
-            follow(chains, finger, q[row], origins, axes, poses[row, finger])
+        for finger in range(fingers):
+            columns = chains.columns[finger, : chains.length[finger]]
+            tip_pose(chains, finger, q[row][columns], poses[row, finger], axes, centres)
     return poses
 
 
@@ -92,78 +177,32 @@ def descend(
         rate: Of the steps of joints that turn [1/m^2]; a joint that slides takes the whole way at once.
     """
     found = start.copy()
-    most = chains.column.shape[1]
-    origins, axes, tip = np.empty((most, 3)), np.empty((most, 3)), np.empty((3, 4))
-    change = np.empty(start.shape[1])
+    fingers, most = chains.columns.shape
+    axes, centres, tip = np.empty((most, 3)), np.empty((most, 3)), np.empty((3, 4))
+    jacobian, change = np.empty((3, most)), np.empty(start.shape[1])
     for row in range(len(start)):
         q = found[row]
         for _ in range(steps):
             change[:] = 0.0
-            for finger in range(len(chains.tip)):
-                used = follow(chains, finger, q, origins, axes, tip)
-                tx, ty, tz = tip[0, 3], tip[1, 3], tip[2, 3]
-                ex, ey, ez = targets[row, finger, 0] - tx, targets[row, finger, 1] - ty, targets[row, finger, 2] - tz
-                for place in range(used):
-                    ax, ay, az = axes[place]
-                    joint = chains.column[finger, place]
-                    if chains.slides[finger, place]:
-                        change[joint] += ax * ex + ay * ey + az * ez
-                    else:
-                        rx, ry, rz = tx - origins[place, 0], ty - origins[place, 1], tz - origins[place, 2]
-                        slope = (ay * rz - az * ry) * ex + (az * rx - ax * rz) * ey + (ax * ry - ay * rx) * ez
-                        change[joint] += 2.0 * rate * slope
+            for finger in range(fingers):
+                columns = chains.columns[finger, : chains.length[finger]]
+                tip_pose(chains, finger, q[columns], tip, axes, centres)
+                point_jacobian(chains, finger, axes, centres, tip[:, 3], jacobian)
+                for k in range(len(columns)):
+                    slope = 0.0
+                    for i in range(3):
+                        slope += jacobian[i, k] * (targets[row, finger, i] - tip[i, 3])
+                    change[columns[k]] += slope if chains.slides[finger, k] else 2.0 * rate * slope
             for joint in range(len(q)):
                 q[joint] = min(max(q[joint] + change[joint], lower[joint]), upper[joint])
     return found
 
 
 @njit(cache=True, nogil=True)
-def follow(
-    chains: FingerChains,
-    finger: int,
-    q: NDArray[np.float64],
-    origins: NDArray[np.float64],
-    axes: NDArray[np.float64],
-    tip: NDArray[np.float64],
-) -> int:
-    """Write origins (J, 3) and axes (J, 3) of a finger's joints and the pose of its tip (3, 4), all in the palm.
-
-    Returns how many joints there are.
-    """
-    pose, turn, moved = np.zeros((3, 4)), np.empty((3, 4)), np.empty((3, 4))
-    pose[0, 0] = pose[1, 1] = pose[2, 2] = 1.0
-    used = 0
-    for place in range(chains.column.shape[1]):
-        if chains.column[finger, place] < 0:
-            break
-        used += 1
-        _compose(pose, chains.origin[finger, place], moved)
-        value = q[chains.column[finger, place]]
-        x, y, z = chains.axis[finger, place]
-        for i in range(3):
-            origins[place, i] = moved[i, 3]
-            axes[place, i] = moved[i, 0] * x + moved[i, 1] * y + moved[i, 2] * z
-        if chains.slides[finger, place]:
-            for i in range(3):
-                for j in range(3):
-                    pose[i, j] = moved[i, j]
-                pose[i, 3] = moved[i, 3] + value * axes[place, i]
-            continue
-        s, c = np.sin(value), np.cos(value)
-        d = 1.0 - c
-        turn[0, 0], turn[0, 1], turn[0, 2] = c + d * x * x, d * x * y - s * z, d * x * z + s * y
-        turn[1, 0], turn[1, 1], turn[1, 2] = d * x * y + s * z, c + d * y * y, d * y * z - s * x
-        turn[2, 0], turn[2, 1], turn[2, 2] = d * x * z - s * y, d * y * z + s * x, c + d * z * z
-        turn[0, 3] = turn[1, 3] = turn[2, 3] = 0.0
-        _compose(moved, turn, pose)
-    _compose(pose, chains.tip[finger], tip)
-    return used
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _compose(a: NDArray[np.float64], b: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Write the product of two poses (3, 4); `out` is neither of them."""
+def _multiply(A_T_B: NDArray[np.float64], B_T_C: NDArray[np.float64]) -> None:
+    """A_T_B (3, 4) becomes A_T_C."""
     for i in range(3):
+        a, b, c, d = A_T_B[i, 0], A_T_B[i, 1], A_T_B[i, 2], A_T_B[i, 3]
         for j in range(4):
-            out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
-        out[i, 3] += a[i, 3]
+            A_T_B[i, j] = a * B_T_C[0, j] + b * B_T_C[1, j] + c * B_T_C[2, j]
+        A_T_B[i, 3] += d

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dexgrasp_description import HandModel
-from dexgrasp_planner.finger_chains import FingerChains, finger_chains, follow
+from dexgrasp_planner.finger_chains import FingerChains, finger_chains, point_jacobian, tip_pose
 from dexgrasp_planner.hand_shape import HandPoints
 from dexgrasp_planner.scene_field import SceneField
 
@@ -37,7 +37,8 @@ class Pressing:
         self._lower, self._upper = np.array(hand.lower, dtype=float), np.array(hand.upper, dtype=float)
         fingers = fingers_of_links(hand, self._points)
         # A joint that carries several fingers presses none of them.
-        columns = self._chains.column[self._chains.column >= 0]
+        used = zip(self._chains.columns, self._chains.length, strict=True)
+        columns = np.concatenate([columns[:count] for columns, count in used])
         shared = np.bincount(columns, minlength=len(hand.joint_names)) > 1
         finger = fingers[self._points.link_of_point]
         self._rows = [torch.nonzero(finger == number)[:, 0] for number in range(len(hand.fingertips))]
@@ -115,29 +116,25 @@ def _pressed(
         lower, upper: arrays (D,).
     """
     found = grasp.copy()
-    most = chains.column.shape[1]
-    origins, axes, tip = np.empty((most, 3)), np.empty((most, 3)), np.empty((3, 4))
+    fingers, most = chains.columns.shape
+    axes, centres, tip = np.empty((most, 3)), np.empty((most, 3)), np.empty((3, 4))
+    jacobian = np.empty((3, most))
     for row in range(len(grasp)):
-        for finger in range(len(chains.tip)):
+        for finger in range(fingers):
             if ways[row, finger] <= 0.0:
                 continue
-            used = follow(chains, finger, grasp[row], origins, axes, tip)
-            nx, ny, nz = inward[row, finger]
+            columns = chains.columns[finger, : chains.length[finger]]
+            tip_pose(chains, finger, grasp[row][columns], tip, axes, centres)
+            point_jacobian(chains, finger, axes, centres, points[row, finger], jacobian)
             best, strongest = -1, 0.0
-            for place in range(used):
-                joint = chains.column[finger, place]
-                if not movable[row, finger, joint]:
+            for k in range(len(columns)):
+                if not movable[row, finger, columns[k]]:
                     continue
-                ax, ay, az = axes[place]
-                if chains.slides[finger, place]:
-                    drive = ax * nx + ay * ny + az * nz
-                else:
-                    rx = points[row, finger, 0] - origins[place, 0]
-                    ry = points[row, finger, 1] - origins[place, 1]
-                    rz = points[row, finger, 2] - origins[place, 2]
-                    drive = (ay * rz - az * ry) * nx + (az * rx - ax * rz) * ny + (ax * ry - ay * rx) * nz
+                drive = 0.0
+                for i in range(3):
+                    drive += jacobian[i, k] * inward[row, finger, i]
                 if abs(drive) > abs(strongest):
-                    best, strongest = joint, drive
+                    best, strongest = columns[k], drive
             if best >= 0:
                 moved = found[row, best] + np.sign(strongest) * min(ways[row, finger] / abs(strongest), _FARTHEST)
                 found[row, best] = min(max(moved, lower[best]), upper[best])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from dexgrasp_description.kinematics import ForwardKinematics
-from dexgrasp_training.synthesis.finger_ik import FingerChains, finger_chains, point_jacobian, reach, tip_pose
+from dexgrasp_planner.finger_chains import FingerChains, finger_chains, point_jacobian, tip_pose
+from dexgrasp_training.synthesis.finger_ik import reach
 from numpy.typing import ArrayLike, NDArray
 
 from dexgrasp_description import HandModel, load_hand

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 from dexgrasp_description.models import Fingertip
+from dexgrasp_planner.finger_chains import FingerChains, finger_chains, tip_pose
 from numba import njit
 from numpy.typing import NDArray
 
 from dexgrasp_description import HandModel
 from dexgrasp_training.errors import SynthesisError
-from dexgrasp_training.synthesis.finger_ik import FingerChains, finger_chains, tip_pose
 from dexgrasp_training.synthesis.hand_arrays import HandArrays, hand_arrays
 from dexgrasp_training.synthesis.kernels import link_poses, place
 

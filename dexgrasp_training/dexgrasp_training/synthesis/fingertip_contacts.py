@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from dexgrasp_planner.finger_chains import FingerChains, point_jacobian, tip_pose
 from numba import njit
 from numpy.typing import NDArray
 
 from dexgrasp_training.synthesis.contact_domains import FingerFields, nearest_contacts, reaches
-from dexgrasp_training.synthesis.finger_ik import FingerChains, point_jacobian, reach, tip_pose
+from dexgrasp_training.synthesis.finger_ik import reach
 from dexgrasp_training.synthesis.hand_arrays import HandArrays
 from dexgrasp_training.synthesis.kernels import compose, link_distance, link_poses, place, sdf, sdf_gradient
 
