@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from dexgrasp_sim.emulators.ur_state import RobotMode, RuntimeState, SafetyMode
-
-if TYPE_CHECKING:
-    from dexgrasp_sim.emulators.ur_controller import UrController
+from dexgrasp_sim.emulators.ur_state import ControllerState, RobotMode, RuntimeState, SafetyMode
 
 GREETING = "Connected: Universal Robots Dashboard Server"
 
 
-def answer(controller: UrController, line: str) -> str:
+class Controller(Protocol):
+    """What the dashboard asks of a controller, and tells it."""
+
+    state: ControllerState
+    version: tuple[int, int, int, int]
+
+    def end_program(self) -> None: ...
+
+    def unlock(self) -> str: ...
+
+    def release_emergency_stop(self) -> None: ...
+
+    def power(self, mode: RobotMode) -> None: ...
+
+
+def answer(controller: Controller, line: str) -> str:
     """The reply to one command line."""
     state = controller.state
     command = line.strip().lower()
