@@ -56,6 +56,17 @@ class Primitive:
         radial = np.linalg.norm(local[:, :2], axis=-1) - self.size[0]
         return _outside_and_inside(np.column_stack([radial, np.abs(local[:, 2]) - self.size[1]]))
 
+    def rounded_box(self) -> tuple[NDArray[np.float64], float]:
+        """Half sizes (3,) and radius [m] of a box that is grown to be the solid; of a cylinder, the box about it."""
+        if self.kind == "box":
+            return self.size, 0.0
+        if self.kind == "sphere":
+            return np.zeros(3), float(self.size[0])
+        radius, half_length = self.size
+        if self.kind == "capsule":
+            return np.array([0.0, 0.0, half_length]), float(radius)
+        return np.array([radius, radius, half_length]), 0.0
+
     def sample_surface(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Points (count, 3) and outward normals (count, 3) in the link frame, uniform by area."""
         areas = self._patch_areas()

@@ -22,6 +22,7 @@ class HandPoints:
         device: Of every result.
 
     Attributes:
+        posed_links: Names of all links of the hand, as `poses` has them.
         links: Names of the links that carry points.
         link_of_point: tensor (P,), index into `links`.
         moves: bool tensor (L, D), whether a joint moves a link.
@@ -35,6 +36,7 @@ class HandPoints:
         device: str | torch.device = "cpu",
     ) -> None:
         self._fk = ForwardKinematics(hand, dtype=dtype, device=device)
+        self.posed_links = tuple(self._fk.link_names)
         self.links = tuple(link for link, rows in points.items() if len(rows))
         self._slices: list[slice] = []
         start = 0

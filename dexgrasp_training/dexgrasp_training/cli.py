@@ -132,7 +132,7 @@ def _add_expand(commands: Any) -> None:
     command.add_argument("--grasps", type=int, default=256, help="samples of each object")
     command.add_argument("--sampler", default="fast", help="fast or paper")
     command.add_argument("--guidance", type=float, default=0.2, help="of the sampler by physics, 0 to 1")
-    command.add_argument("--polish", type=int, default=30, help="steps of descent on the physics at the end")
+    command.add_argument("--polish", type=int, default=60, help="steps of descent on the physics at the end")
     command.add_argument("--seed", type=int, default=0, help="of every random choice; another one is another round")
     command.add_argument("--report", type=Path, help="JSON file to write: counts and diversity before and after")
     command.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
@@ -157,7 +157,7 @@ def _add_score(commands: Any) -> None:
     command.add_argument("checkpoint", type=Path, help="folder of the checkpoint, to which the model is added")
     command.add_argument("--objects", type=int, default=1000, help="training objects at most")
     command.add_argument("--grasps", type=int, default=32, help="unguided samples of each, and as many guided")
-    command.add_argument("--protocol", default="dga", help="that decides: dga or hold6")
+    command.add_argument("--protocol", default="both", help="that decides: dga, dexgraspbench, both of them, or hold6")
     command.add_argument("--jobs", type=int, default=0, help="processes at once; by default one a core")
     command.set_defaults(run=_score_objects)
 

@@ -212,7 +212,7 @@ def test_losses_are_finite_and_reach_every_parameter(layout: str) -> None:
         clouds(2), torch.tensor([0, 1, 0, 1, 1, 0]), palm, q, torch.Generator().manual_seed(0),
         HandPhysics(HAND, PhysicsConfig(samples=64)), text=torch.ones(2, 7),
     )  # fmt: skip
-    assert set(terms) == {"diffusion", "pulling", "penetration", "self_penetration"}
+    assert set(terms) == {"diffusion", "pulling", "penetration", "self_penetration", "object_penetration"}
     assert all(torch.isfinite(term) and term >= 0.0 for term in terms.values())
     sum(terms.values()).backward()
     for name, parameter in made.named_parameters():
@@ -259,7 +259,7 @@ def test_weights_of_physics_scale_its_terms() -> None:
     none, once, twice = terms(None), terms(PhysicsConfig(samples=64)), terms(PhysicsConfig(2.0, 2.0, 2.0, samples=64))
     assert list(none) == ["diffusion"]
     assert once["diffusion"] == none["diffusion"]
-    for name in ("pulling", "penetration", "self_penetration"):
+    for name in ("pulling", "penetration", "self_penetration", "object_penetration"):
         torch.testing.assert_close(twice[name], 2.0 * once[name])
 
 

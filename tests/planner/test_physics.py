@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
+from dexgrasp_description.kinematics import ForwardKinematics
 from dexgrasp_planner.physics import terms
 from dexgrasp_planner.physics.constraints import (
     PHYSICS_PRESETS,
@@ -15,11 +16,13 @@ from dexgrasp_planner.physics.constraints import (
     UnknownPhysicsError,
     physics_preset,
 )
+from dexgrasp_planner.physics.hand_solids import HandSolids
 from dexgrasp_planner.physics.terms import (
     Surface,
     deepest,
     external_penetration,
     nearest,
+    object_penetration,
     self_penetration,
     surface_pulling,
 )
@@ -136,12 +139,58 @@ def test_some_points_of_a_hand_are_those_of_all() -> None:
     torch.testing.assert_close(points.some_placed(points.poses(palm, q), row, point), expected)
 
 
+@pytest.mark.parametrize("name", HANDS)
+def test_the_object_is_as_deep_in_a_link_as_its_solids_tell(name: str) -> None:
+    """Points strewn over the hand: the deepest in each link, where it is, and the place on its solids nearest to it."""
+    hand = load_hand(name)
+    kinematics = ForwardKinematics(hand, dtype=torch.float64)
+    solids = HandSolids(hand, kinematics.link_names, torch.float64)
+    rng = np.random.default_rng(5)
+    q = torch.as_tensor(rng.uniform(hand.lower, hand.upper, (3, len(hand.joint_names))))
+    poses = kinematics.stacked_poses(q)
+    poses[:, :, :3, 3] += torch.as_tensor(rng.normal(size=(3, 1, 3)))
+    points = poses[:, :, :3, 3].mT.repeat(1, 1, 40)
+    points += torch.as_tensor(rng.normal(scale=0.02, size=points.shape))
+    found = solids.deepest(poses, points)
+    for row, link in np.ndindex(*found.depth.shape):
+        own = [solid for solid in hand.primitives_of(kinematics.link_names[link]) if solid.kind != "cylinder"]
+        if len(own) < len(hand.primitives_of(kinematics.link_names[link])) or not own:
+            continue
+        turn, at = poses[row, link, :3, :3].numpy(), poses[row, link, :3, 3].numpy()
+        local = (points[row].numpy().T - at) @ turn
+        inside = -np.array([solid.signed_distance(local) for solid in own])
+        assert found.depth[row, link].item() == pytest.approx(max(0.0, inside.max()), abs=1e-9)
+        if found.depth[row, link] > 0.0:
+            which, place = found.which[row, link], found.place[row, link].numpy()
+            assert which == inside.max(axis=0).argmax()
+            assert np.linalg.norm(place - local[which]) == pytest.approx(inside.max(), abs=1e-9)
+            assert min(abs(solid.signed_distance(place[None])[0]) for solid in own) < 1e-9
+    for mine, others in zip(found, solids._deepest_of_all(poses, points), strict=True):  # as accelerators have it
+        torch.testing.assert_close(mine, others)
+    assert (found.depth > 0.0).sum() >= 6
+
+
+def test_a_point_below_a_finger_s_pad_is_as_deep_in_the_hand() -> None:
+    hand = load_hand("panda_gripper")
+    link = hand.fingertips[0].link
+    kinematics = ForwardKinematics(hand, dtype=torch.float64)
+    number = list(kinematics.link_names).index(link)
+    pose = kinematics.stacked_poses(torch.zeros(1, len(hand.joint_names), dtype=torch.float64))
+    points, normals = (values[0] for values in hand.contact_points[link])
+    below = torch.as_tensor(points - 0.001 * normals)
+    world = pose[0, number, :3, :3] @ below + pose[0, number, :3, 3]
+    surface = Surface(world[None, :, None], torch.zeros(1, 3, 1, dtype=torch.float64))
+    found = object_penetration(pose, surface, HandSolids(hand, kinematics.link_names, torch.float64))
+    assert found.item() == pytest.approx(0.001, abs=1e-6)
+
+
 @pytest.mark.parametrize("config", [PHYSICS_PRESETS["paper"], PHYSICS_PRESETS["tuned"]], ids=["paper", "tuned"])
 @pytest.mark.parametrize("name", HANDS)
 def test_gradients_are_those_of_finite_differences(name: str, config: PhysicsConfig) -> None:
     """In pose and joints of hands around a ball, of every term: central differences along random directions."""
     hand = load_hand(name)
-    physics, surface = HandPhysics(hand, replace(config, samples=200), torch.float64), ball(400)
+    wanted = replace(config, samples=200, object_penetration=1.0)
+    physics, surface = HandPhysics(hand, wanted, torch.float64), ball(400)
     rng = np.random.default_rng(3)
     count, joints = 6, len(hand.joint_names)
     q = torch.as_tensor(hand.lower + (hand.upper - hand.lower) * rng.uniform(0.2, 0.8, (count, joints)))
@@ -154,13 +203,14 @@ def test_gradients_are_those_of_finite_differences(name: str, config: PhysicsCon
         top = torch.cat([torch.matrix_exp(skew), position[..., None]], dim=2)
         poses = torch.cat([top, unit[:, 3:]], dim=1)
         found = physics(poses, q, surface)
-        return torch.stack([found.pulling, found.penetration, found.self_penetration])
+        return torch.stack([getattr(found, term.name) for term in fields(found)])
 
     turn = torch.as_tensor(rng.normal(scale=0.3, size=(count, 3)))
     variables = [value.clone().requires_grad_() for value in (start, turn, q)]
     here = values(*variables)
-    assert (here[:2].detach().amax(dim=1) > 1e-4).all(), "some hand is pulled and some hand is inside"
-    for term in range(3):
+    met = here[[0, 1, 3]].detach().amax(dim=1) > 1e-4
+    assert met.all(), "some hand is pulled, some is in the object, and the object is in some"
+    for term in range(4):
         gradients = torch.autograd.grad(here[term].sum(), variables, retain_graph=True, allow_unused=True)
         for _ in range(3):
             ways = [torch.as_tensor(rng.normal(size=tuple(value.shape))) for value in variables]

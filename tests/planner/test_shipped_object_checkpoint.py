@@ -23,10 +23,10 @@ FOLDER = TRAINED / f"{HAND.name}_objects"
 
 
 def depths(grasps: GraspSet) -> np.ndarray:
-    """How deep the deepest outer point of each hand is in the ball (N,) [m]."""
+    """How deep the deepest outer point of each hand is in the ball, below zero if it is outside (N,) [m]."""
     physics = HandPhysics(HAND, physics_preset("paper"), dtype=torch.float64)
     points = physics.outer.in_world(torch.as_tensor(grasps.world_T_palm), torch.as_tensor(grasps.grasp))
-    return (RADIUS - points.norm(dim=1).amin(dim=1)).clamp_min(0.0).numpy()
+    return (RADIUS - points.norm(dim=1).amin(dim=1)).numpy()
 
 
 def test_it_is_whole_and_small_and_says_what_it_learnt_from_and_scored() -> None:
@@ -63,9 +63,9 @@ def test_guided_grasps_of_a_ball_are_less_deep_in_it_and_touch_it() -> None:
         depths(ObjectGraspGenerator(HAND, network, config).sample(cloud[:, :3], cloud[:, 3:], 24, 0))
         for config in (guided, plain)
     )
-    assert deep.mean() < 0.6 * unguided.mean()
-    assert deep.mean() < 0.004
-    assert (deep > 0.0).mean() > 0.3, "pushed out, but not away"
+    assert deep.clip(0.0).mean() < 0.6 * unguided.clip(0.0).mean()
+    assert deep.clip(0.0).mean() < 0.004
+    assert (deep > -0.004).mean() > 0.7, "pushed out, but not away"
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ from dexgrasp_training.settings import Settings
 from dexgrasp_training.stages import expand
 from dexgrasp_training.stages.expand import ExpandConfig, run_expand
 from dexgrasp_training.stages.objects import procedural_asset
-from dexgrasp_training.synthesis.generated import Generated, depth_in_hand
-from dexgrasp_training.synthesis.hand_arrays import hand_arrays
+from dexgrasp_training.synthesis.generated import Generated
 from dexgrasp_training.synthesis.method import GENERATED, GRASP_METHODS, METHODS, Candidates
 from dexgrasp_training.work import Workers
 from rich.console import Console
@@ -79,22 +78,6 @@ def test_grasps_that_are_far_off_give_nothing(can: ObjectAsset, good: Candidates
     palms[:, :3, 3] *= 3.0
     away = Nearly(replace(good, object_T_palm=palms), 0.0, 0.0)
     assert len(Generated(load_hand(HAND), away).generate(can, 8, 0)) == 0  # type: ignore[arg-type]
-
-
-def test_points_in_the_palm_are_as_deep_as_they_are() -> None:
-    """About a face of the palm, which lies anywhere."""
-    hand = load_hand("shadow_right")
-    arrays = hand_arrays(hand)
-    link = hand.links.index("rh_palm")
-    box, pose = arrays.solid_half[arrays.solid_start[link]], arrays.solid_pose[arrays.solid_start[link]]
-    face = pose[:, 3] + pose[:, :3] @ (box * [0.0, 1.0, 0.0])  # on its back, where no other solid is
-    outward = pose[:, :3] @ [0.0, 1.0, 0.0]
-    palm = np.eye(4)
-    palm[:3, :3], palm[:3, 3] = Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix(), [0.1, 0.2, -0.1]
-    for way, depth in ((-0.001, 0.001), (0.002, 0.0), (0.5, 0.0)):
-        point = palm[:3, :3] @ (face + way * outward) + palm[:3, 3]
-        found = depth_in_hand(arrays, palm[None], np.array([hand.home]), point[None])
-        assert found[0] == pytest.approx(depth, abs=1e-9)
 
 
 def test_a_round_adds_grasps_and_goes_on_where_it_was_stopped(

@@ -165,7 +165,7 @@ def test_some_physics_is_that_of_all_on_average(dataset: Dataset) -> None:
     whole = HandPhysics(hand, config)(palms, q, surface)
     some = SomePhysics(hand, config, 3, CPU)
     shifts = [torch.arange(12).roll(-shift) for shift in range(3)]
-    for name in ("pulling", "penetration", "self_penetration"):
+    for name in ("pulling", "penetration", "self_penetration", "object_penetration"):
         parts = [
             getattr(some(palms[rows], q[rows], Surface(*(part[rows] for part in surface))), name).mean()
             for rows in shifts

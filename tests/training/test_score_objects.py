@@ -12,6 +12,7 @@ from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_features import OBJECT_FEATURES
 from dexgrasp_planner.object_level.object_generator import ObjectGeneratorConfig, ObjectGraspGenerator
 from dexgrasp_planner.object_level.object_network import ObjectGraspNetwork, object_network_config
+from dexgrasp_sim.tester import GRASP_TESTERS
 from dexgrasp_training.cli import main
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
@@ -95,6 +96,18 @@ def test_what_holds_is_learnt_and_kept_with_the_checkpoint(
     assert np.isfinite(generator.sample(asset.points, asset.normals, 4, 0).score).all()
 
 
+def test_grasps_that_hold_in_both_protocols_hold_in_either(dataset: Dataset, checkpoint: Path) -> None:
+    hand, asset = load_hand(HAND), dataset.asset("can_0")
+    tester = GRASP_TESTERS.create("mujoco", hand)
+    known = GRASP_METHODS.create("closing", hand).generate(asset, 1000, 0)
+    drawn = Sampler(known, ObjectCheckpoint.load(checkpoint).make(hand)).sample(asset.points, asset.normals, 24, 0)
+    names = ("dga", "dexgraspbench", "both")
+    dga, bench, both = (object_scoring._held(tester, asset.model, drawn, name) for name in names)
+    assert (both == dga & bench).all()
+    assert both.any()
+    assert (dga != bench).any()
+
+
 def test_too_little_to_learn_from_and_wrong_names_are_said(
     dataset: Dataset, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,7 +115,7 @@ def test_too_little_to_learn_from_and_wrong_names_are_said(
     with pytest.raises(DatasetError, match="too few"):
         score_objects(dataset, checkpoint, 2, config, Workers(jobs=1), QUIET)
     assert not ObjectCheckpoint.load(checkpoint).success_features
-    with pytest.raises(SettingsError, match="Protocols: dga, hold6"):
+    with pytest.raises(SettingsError, match="Protocols: dga, dexgraspbench, both, hold6"):
         score_objects(dataset, checkpoint, 2, replace(config, protocol="lift"), Workers(jobs=1), QUIET)
     assert main(["score-objects", str(dataset.root), str(checkpoint.parent / "nothing")]) == 1
     assert "is not a checkpoint" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from dexgrasp_description import GraspSet, HandModel
 from dexgrasp_planner.contacts import LinkContacts
 from dexgrasp_planner.opposition import holding_residual
 from dexgrasp_planner.physics.constraints import HandPhysics, PhysicsConfig
-from dexgrasp_planner.physics.terms import Surface, external_penetration, nearest, self_penetration
+from dexgrasp_planner.physics.terms import Surface, external_penetration, nearest, object_penetration, self_penetration
 
 FRICTION = 0.2  # that the contacts are assumed to have
 TOUCHING = 0.006  # inner points nearer than this touch [m]
@@ -23,6 +23,7 @@ OBJECT_FEATURES = (
     "touching",  # share of the inner points that touch
     "deepest",  # depth of the deepest outer point in the object [m]
     "inside",  # mean depth of the outer points [m]
+    "in_hand",  # depth of the deepest point of the object in each link, summed [m]
     "self_penetration",  # what key points lack of the sum of their radii [m]
     "fingers",  # of which some point touches
     "thumb",  # whether the last of them, the thumb, touches
@@ -85,6 +86,7 @@ class ObjectFeatures:
             "touching": (gap < TOUCHING).float().mean(dim=1),
             "deepest": external_penetration(outer, surface, "deepest"),
             "inside": external_penetration(outer, surface, "mean"),
+            "in_hand": object_penetration(physics.inner.poses(palm, q), surface, physics.solids),
             "self_penetration": self_penetration(physics.keys.in_world(palm, q), physics.pairs, physics.least),
             "residual": holding_residual(contact, force, touches, centre.expand(len(q), 3), FRICTION),
             "off_centre": (middle - centre).norm(dim=1),

@@ -61,7 +61,7 @@ class ObjectGeneratorConfig:
     through: Literal["network", "estimate"] = param(
         "network", "gradients through the `network`, as in the paper, or of the `estimate` of the clean grasp only"
     )
-    polish: int = param(30, "steps of descent on the physics alone at the end", range=(0, 1000))
+    polish: int = param(60, "steps of descent on the physics alone at the end", range=(0, 1000))
     polish_rate: float = param(0.02, "of the first of them, in half ranges of a number", range=(0.0, 1.0))
     turns: int = param(
         0, "random orientations of an object that is seen turned; 0: one for each grasp", range=(0, 65536)

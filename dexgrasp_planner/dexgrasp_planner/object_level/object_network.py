@@ -20,7 +20,7 @@ from dexgrasp_planner.object_level.denoiser import Denoiser, DenoiserConfig
 from dexgrasp_planner.object_level.noise_schedule import STEPS, ZERO_TERMINAL, NoiseSchedule
 from dexgrasp_planner.object_level.point_transformer import PointTransformer, PointTransformerConfig, sample_cloud
 from dexgrasp_planner.object_level.state_layouts import StateBounds, layout_class
-from dexgrasp_planner.physics.constraints import HandPhysics
+from dexgrasp_planner.physics.constraints import TERMS, HandPhysics
 from dexgrasp_planner.physics.terms import Surface
 
 
@@ -157,8 +157,8 @@ class ObjectGraspNetwork(nn.Module):
     ) -> dict[str, Tensor]:
         """Terms whose plain sum is to be small (DexGrasp Anything, Eq. 12).
 
-        `diffusion` is the mean absolute error of the prediction; `pulling`, `penetration` and `self_penetration` are
-        the physics of the estimated clean grasps, weighted by `physics.config` and `NoiseSchedule.physics_weight`.
+        `diffusion` is the mean absolute error of the prediction; `pulling`, `penetration`, ... are the
+        physics of the estimated clean grasps, weighted by `physics.config` and `NoiseSchedule.physics_weight`.
         Steps are drawn in pairs that mirror each other, as in the authors' code.
 
         Args:
@@ -190,7 +190,7 @@ class ObjectGraspNetwork(nn.Module):
             estimate = self.layout.decode(self.schedule.estimate(x, predicted, step), rotation)
             found = physics(*estimate, surface_of(clouds[cloud_of_grasp]))
             weight, config = self.schedule.physics_weight(step), physics.config
-            for name in ("pulling", "penetration", "self_penetration"):
+            for name in TERMS.values():
                 terms[name] = getattr(config, name) * (weight * getattr(found, name)).mean()
         return terms
 

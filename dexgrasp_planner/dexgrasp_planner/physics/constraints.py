@@ -15,10 +15,12 @@ from torch import Tensor
 from dexgrasp_description import HandModel
 from dexgrasp_planner.errors import PlannerError
 from dexgrasp_planner.hand_shape import HandPoints
+from dexgrasp_planner.physics.hand_solids import HandSolids
 from dexgrasp_planner.physics.terms import (
     Depth,
     Surface,
     external_penetration,
+    object_penetration,
     self_penetration,
     surface_pulling,
 )
@@ -38,6 +40,7 @@ class PhysicsConfig:
     pulling: float = param(1.0, "weight of SPF", range=(0.0, 1e6))
     penetration: float = param(1.0, "weight of ERF", range=(0.0, 1e6))
     self_penetration: float = param(1.0, "weight of SRF", range=(0.0, 1e6))
+    object_penetration: float = param(0.0, "weight of ORF, which the authors do not have", range=(0.0, 1e6))
     reach: float = param(0.02, "inner points nearer than this are pulled [m]", range=(0.0, 1.0))
     depth: Depth = param("deepest", "penetration of the `deepest` point, or the `mean` over all")
     apart: float = param(0.02, "distance that key points keep [m]; 0: the sum of their own radii", range=(0.0, 0.1))
@@ -50,12 +53,13 @@ PHYSICS_PRESETS = {
     "paper_sampling": PhysicsConfig(penetration=0.3),
     # Every point that is inside is moved, and thick links are kept apart by what they are.
     "tuned": PhysicsConfig(pulling=1.0, penetration=20.0, self_penetration=0.2, depth="mean", apart=0.0, samples=512),
-    # The deepest point alone is pushed out: it is what tests measure, and the fingers that hold stay where they are.
-    "tuned_sampling": PhysicsConfig(self_penetration=0.2, apart=0.0),
+    # The deepest point alone is pushed out: it is what tests measure, and the fingers that hold stay where they are. So
+    # is each link, of what of the object is deepest in it.
+    "tuned_sampling": PhysicsConfig(self_penetration=0.2, object_penetration=0.2, apart=0.0),
 }
 
 
-TERMS = {"spf": "pulling", "erf": "penetration", "srf": "self_penetration"}
+TERMS = {"spf": "pulling", "erf": "penetration", "srf": "self_penetration", "orf": "object_penetration"}
 
 
 def physics_preset(name: str) -> PhysicsConfig:
@@ -76,11 +80,12 @@ def physics_preset(name: str) -> PhysicsConfig:
 
 @dataclass(frozen=True)
 class Constraints:
-    """The terms of B hands, unweighted, each (B,) [m]."""
+    """The terms of B hands, unweighted, each (B,) [m]; `object_penetration` is zero where it has no weight."""
 
     pulling: Tensor
     penetration: Tensor
     self_penetration: Tensor
+    object_penetration: Tensor
 
     def weighted(self, config: PhysicsConfig) -> Tensor:
         """Their weighted sum (B,)."""
@@ -88,6 +93,7 @@ class Constraints:
             config.pulling * self.pulling
             + config.penetration * self.penetration
             + config.self_penetration * self.self_penetration
+            + config.object_penetration * self.object_penetration
         )
 
 
@@ -111,6 +117,7 @@ class HandPhysics:
         self.config = config = config or PhysicsConfig()
         sets = point_sets(hand, config.samples)
         self.inner, self.outer, self.keys = (HandPoints(hand, points, dtype, device) for points in sets)
+        self.solids = HandSolids(hand, self.inner.posed_links, dtype, device)
         pairs, least = apart_pairs(hand, list(sets[2]), config.apart)
         self.pairs = torch.as_tensor(pairs, device=device)
         self.least = torch.as_tensor(least, dtype=dtype, device=device)
@@ -121,10 +128,14 @@ class HandPhysics:
         fixed = poses.detach()
         sets = (self.inner, self.outer, self.keys)
         (inner, outer, keys) = ((points.placed(fixed), partial(points.some_placed, poses)) for points in sets)
+        pulling = surface_pulling(inner[0], surface, self.config.reach, inner[1])
         return Constraints(
-            surface_pulling(inner[0], surface, self.config.reach, inner[1]),
+            pulling,
             external_penetration(outer[0], surface, self.config.depth, outer[1]),
             self_penetration(keys[0], self.pairs, self.least, keys[1]),
+            object_penetration(poses, surface, self.solids)
+            if self.config.object_penetration
+            else torch.zeros_like(pulling),
         )
 
 

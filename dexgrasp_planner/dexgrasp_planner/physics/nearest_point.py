@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_BLOCK = 16  # neighbours on a space-filling curve that share a bounding sphere
+BLOCK = 16  # neighbours on a space-filling curve that share a bounding sphere
 _CELLS = 1024  # of that curve along each axis
 _FACING = 0.3  # least part of a normal along an axis where a surface bounds its body along it
 
@@ -55,11 +55,11 @@ def _search(
     points: NDArray[np.floating], surfaces: NDArray[np.floating], within: float, found: NDArray[np.int64]
 ) -> None:
     """See `nearest_points`."""
-    order, placed, middle, radius, square = _room(surfaces)
+    order, placed, middle, radius, square = room(surfaces)
     lower, upper = np.empty(3), np.empty(3)
     for row in range(len(points)):
         if row < len(surfaces):
-            _arrange(surfaces[row], order, placed, middle, radius)
+            arrange(surfaces[row], order, placed, middle, radius)
             for axis in range(3):
                 lower[axis], upper[axis] = surfaces[row, axis].min() - within, surfaces[row, axis].max() + within
         for at in range(points.shape[2]):
@@ -77,13 +77,13 @@ def _dive(
     found: NDArray[np.int64],
 ) -> None:
     """See `deepest_points`."""
-    order, placed, middle, radius, square = _room(surfaces)
+    order, placed, middle, radius, square = room(surfaces)
     lower, upper = np.empty(3), np.empty(3)
     shape = 0
     for row in range(len(points)):
         if row < len(surfaces):
             shape = row
-            _arrange(surfaces[row], order, placed, middle, radius)
+            arrange(surfaces[row], order, placed, middle, radius)
             _bound(surfaces[row], normals[row], lower, upper)
         deepest = 0.0
         for at in range(points.shape[2]):
@@ -137,7 +137,7 @@ def _nearest(
         block = first if turn < 0 else turn
         if turn == first or square[block] >= (reach + radius[block]) ** 2:
             continue
-        for i in range(block * _BLOCK, min(size, (block + 1) * _BLOCK)):
+        for i in range(block * BLOCK, min(size, (block + 1) * BLOCK)):
             dx, dy, dz = placed[0, i] - x, placed[1, i] - y, placed[2, i] - z
             distance = dx * dx + dy * dy + dz * dz
             if distance < least:
@@ -147,19 +147,19 @@ def _nearest(
 
 
 @njit(cache=True, nogil=True)
-def _room(surfaces: NDArray[np.floating]) -> tuple[
+def room(surfaces: NDArray[np.floating]) -> tuple[
     NDArray[np.int64], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]
 ]:  # fmt: skip
-    """Room for what `_arrange` tells of one surface, and for one number a block."""
+    """Room for what `arrange` tells of one surface, and for one number a block."""
     size = surfaces.shape[2]
-    blocks = (size + _BLOCK - 1) // _BLOCK
+    blocks = (size + BLOCK - 1) // BLOCK
     placed, middle = np.empty_like(surfaces[0]), np.empty((3, blocks), dtype=surfaces.dtype)
     radius, square = np.empty(blocks, dtype=surfaces.dtype), np.empty(blocks, dtype=surfaces.dtype)
     return np.empty(size, dtype=np.int64), placed, middle, radius, square
 
 
 @njit(cache=True, nogil=True)
-def _arrange(
+def arrange(
     surface: NDArray[np.floating],
     order: NDArray[np.int64],
     placed: NDArray[np.floating],
@@ -183,7 +183,7 @@ def _arrange(
         for axis in range(3):
             placed[axis, i] = surface[axis, order[i]]
     for block in range(len(radius)):
-        first, last = block * _BLOCK, min(size, (block + 1) * _BLOCK)
+        first, last = block * BLOCK, min(size, (block + 1) * BLOCK)
         for axis in range(3):
             middle[axis, block] = placed[axis, first:last].mean()
         widest = 0.0

@@ -1,4 +1,5 @@
-"""The three terms of DexGrasp Anything (Sec. 3.3) on point clouds, differentiable, one value for each hand of a batch.
+"""The three terms of DexGrasp Anything (Sec. 3.3) on point clouds, and one that it lacks, how deep the object is in the
+hand; differentiable, one value for each hand of a batch.
 
 Points are (B, 3, P), coordinates before points. Gradients are exact wherever the nearest point does not change. Few
 points have a part in a term, and only these need a gradient: `place` tells where they are, with one, if it is given.
@@ -13,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from dexgrasp_planner.physics.hand_solids import HandSolids
 from dexgrasp_planner.physics.nearest_point import close_pairs, deepest_points, nearest_points
 
 _TINY = 1e-12  # squared distances below this have no direction [m^2]
@@ -78,6 +80,22 @@ def external_penetration(
         point = column if chosen is None else chosen[row, column]
     deep = _length(_placed(outer, row, point, place) - target)
     return _summed(deep, row, len(outer)) / inside.shape[1]  # of one point, if only the deepest counts
+
+
+def object_penetration(world_T_link: Tensor, surface: Surface, solids: HandSolids) -> Tensor:
+    """ORF (B,) [m]: how deep points of the object are in the hand, the deepest in each link, summed over links.
+
+    Args:
+        world_T_link: Of the hands (B, L, 4, 4).
+        surface: Of the object.
+        solids: Of the hand.
+    """
+    found = solids.deepest(world_T_link, surface.points)
+    row, link = torch.nonzero(found.depth, as_tuple=True)
+    target = surface.points.expand(len(world_T_link), -1, -1)[row, :, found.which[row, link]]
+    pose = world_T_link.flatten(0, 1).index_select(0, row * world_T_link.shape[1] + link)
+    placed = (pose[:, :3, :3] * found.place[row, link][:, None]).sum(dim=2) + pose[:, :3, 3]
+    return _summed(_length(placed - target), row, len(world_T_link))
 
 
 def self_penetration(centres: Tensor, pairs: Tensor, least: Tensor, place: Place | None = None) -> Tensor:

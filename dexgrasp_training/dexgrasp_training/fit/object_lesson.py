@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ class SomePhysics(HandPhysics):
             every[rows] = count * values
             return every
 
-        return Constraints(spread(found.pulling), spread(found.penetration), spread(found.self_penetration))
+        return Constraints(*(spread(getattr(found, term.name)) for term in fields(Constraints)))
 
 
 class ObjectLesson:

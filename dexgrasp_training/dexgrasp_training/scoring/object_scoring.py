@@ -16,11 +16,13 @@ from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_features import OBJECT_FEATURES, ObjectFeatures
 from dexgrasp_planner.object_level.object_generator import ObjectGeneratorConfig, ObjectGraspGenerator
 from dexgrasp_planner.success import SuccessModel
-from dexgrasp_sim.tester import GRASP_TESTERS
+from dexgrasp_sim.objects import ObjectModel
+from dexgrasp_sim.tester import GRASP_TESTERS, GraspTester
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from dexgrasp_description import load_hand
+from dexgrasp_description import GraspSet, load_hand
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
 from dexgrasp_training.scoring.trying import Trial, learn_by_trying
@@ -28,7 +30,7 @@ from dexgrasp_training.settings import seed_of
 from dexgrasp_training.storage import write_arrays
 from dexgrasp_training.work import Workers
 
-DGA, HOLD6 = PROTOCOLS = ("dga", "hold6")
+DGA, DEXGRASPBENCH, BOTH, HOLD6 = PROTOCOLS = ("dga", "dexgraspbench", "both", "hold6")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class ObjectVerdictConfig:
     grasps: int = param(32, "samples of an object of either kind", range=(1, 4096))
     guided: tuple[bool, ...] = param((False, True), "kinds: as the network makes them, or guided as the generator does")
     sampler: str = param("fast", "`fast` or `paper`")
-    protocol: str = param(DGA, "that decides: `dga` (in all six directions) or `hold6`")
+    protocol: str = param(
+        BOTH, "that decides: `dga` (in all six directions), `dexgraspbench`, `both` of them, or `hold6`"
+    )
     seed: int = param(0, "of every random choice")
 
 
@@ -92,10 +96,7 @@ def try_own_grasps_of(
         # As many points as the generator itself sees when it ranks.
         rows = np.random.default_rng(seed).permutation(len(model.points))[: generator.network.config.points]
         features = ObjectFeatures(hand)(model.points[rows], model.normals[rows], drawn)
-        if config.protocol == DGA:
-            held = tester.dga(model.model, drawn.world_T_palm, drawn.grasp).success
-        else:
-            held = tester.hold6(model.model, drawn.world_T_palm, drawn.grasp, drawn.squeeze).success
+        held = _held(tester, model.model, drawn, config.protocol)
         none = np.zeros(len(drawn), dtype=bool)
         # One view: an object is what a scene is in clutter, and seen whole.
         view = np.zeros(len(drawn), dtype=np.int64)
@@ -103,6 +104,19 @@ def try_own_grasps_of(
     content = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     write_arrays(Path(target), content)
     return {"grasps": len(content["lifted"]), "hold": int(content["lifted"].sum())}
+
+
+def _held(tester: GraspTester, model: ObjectModel, drawn: GraspSet, protocol: str) -> NDArray[np.bool_]:
+    """Which of the grasps hold the object (N,)."""
+    palms = drawn.world_T_palm
+    if protocol == HOLD6:
+        return tester.hold6(model, palms, drawn.grasp, drawn.squeeze).success
+    held = np.ones(len(drawn), dtype=bool)
+    if protocol in (DGA, BOTH):
+        held &= tester.dga(model, palms, drawn.grasp).success
+    if protocol in (DEXGRASPBENCH, BOTH):
+        held &= tester.dexgraspbench(model, palms, drawn.pregrasp, drawn.grasp, drawn.squeeze).success
+    return held
 
 
 @lru_cache(maxsize=4)

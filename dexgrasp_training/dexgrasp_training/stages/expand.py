@@ -40,7 +40,7 @@ class ExpandConfig:
     sampler: str = param("fast", "`fast` or `paper`")
     guidance: float = param(0.2, "g_r of the sampler", range=(0.0, 1.0))
     physics: str = param("tuned_sampling", "what guides: a name for `physics_preset`")
-    polish: int = param(30, "steps of descent on the physics alone at the end", range=(0, 1000))
+    polish: int = param(60, "steps of descent on the physics alone at the end", range=(0, 1000))
     seed: int = param(0, "of every random choice")
 
 

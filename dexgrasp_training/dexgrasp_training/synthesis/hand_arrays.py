@@ -101,7 +101,7 @@ def hand_arrays(hand: HandModel) -> HandArrays:
             carries[link, column[link]] = True
     solids = [hand.primitives_of(link) for link in links]
     flat = [solid for own in solids for solid in own]
-    shapes = [_rounded_box(solid) for solid in flat]
+    shapes = [solid.rounded_box() for solid in flat]
     half = np.array([shape[0] for shape in shapes]).reshape(-1, 3)
     radius = np.array([shape[1] for shape in shapes])
     pairs = [
@@ -166,18 +166,6 @@ def _ball(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.array([0.0, 0.0, 0.0, -1.0])
     centre = 0.5 * (points.min(axis=0) + points.max(axis=0))
     return np.append(centre, np.linalg.norm(points - centre, axis=1).max())
-
-
-def _rounded_box(solid: Primitive) -> tuple[NDArray[np.float64], float]:
-    """Box and radius whose sum is the solid; of a cylinder, the box about it."""
-    if solid.kind == "box":
-        return solid.size, 0.0
-    if solid.kind == "sphere":
-        return np.zeros(3), float(solid.size[0])
-    radius, half_length = solid.size
-    if solid.kind == "capsule":
-        return np.array([0.0, 0.0, half_length]), float(radius)
-    return np.array([radius, radius, half_length]), 0.0
 
 
 def _inscribed_spheres(solid: Primitive) -> NDArray[np.float64]:
