@@ -79,7 +79,7 @@ def test_meshes_have_a_file_of_their_own_and_namesakes_are_left_out(tmp_path: Pa
     assert unpack(again, tmp_path / "packed.npz") == {"objects": 1, "grasps": 5}
 
 
-@pytest.mark.parametrize("hand", ["leap_right", "shadow_right"])
+@pytest.mark.parametrize("hand", ["leap_right", "shadow_right", "allegro_right"])
 def test_the_shipped_grasps_fit_the_objects_that_this_version_makes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], hand: str
 ) -> None:
@@ -98,5 +98,5 @@ def test_a_hand_without_shipped_grasps_is_named_before_objects_are_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["starter", str(tmp_path / "data"), "--set", "grasps.hand=panda_gripper"]) == 1
-    assert "only of leap_right, shadow_right" in " ".join(capsys.readouterr().err.split())
+    assert "only of allegro_right, leap_right, shadow_right" in " ".join(capsys.readouterr().err.split())
     assert not list((tmp_path / "data").glob("objects/*"))
