@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ from dexgrasp_planner.guidance import GUIDANCES, REFINE, SAMPLER, TWICE, Guide, 
 from dexgrasp_planner.heuristic import HeuristicConfig, HeuristicGenerator
 from dexgrasp_planner.network.diffusion_head import DiffusionHead
 from dexgrasp_planner.network.folded import FoldedResUNet14, VoxelOutputs
-from dexgrasp_planner.network.grasp_heads import Grasps, Proposed
+from dexgrasp_planner.network.grasp_heads import GraspHead, Grasps, Proposed
 from dexgrasp_planner.network.grasp_network import GraspNetwork, VoxelScores
 from dexgrasp_planner.network.voxels import Voxels, voxelize
 from dexgrasp_planner.postures import PostureRules
@@ -63,6 +64,7 @@ class LearnedConfig:
     best: float = param(0.01, "share of the voxels taken as seeds where none has as much", range=(0.0, 1.0))
     sampler: str = param("fast", "`fast` (20 evaluations) or `paper` (200)")
     precision: str = param("fp32", "of the backbone: `fp32` or `bf16`")
+    device: str = param("", "where the network runs: `cpu` or `cuda`; empty: on a GPU, if there is one")
     ranking: str = param(
         "",
         "what the score is: one of `RANKINGS`; empty: `success` if the checkpoint can tell it, or else `both`",
@@ -169,6 +171,7 @@ class LearnedGenerator:
 
     Raises:
         InvalidGenerateGoalError: There is no such ranking, finish or guidance, or not for this checkpoint.
+        GeneratorUnavailableError: The network is to run on a GPU, and there is none.
     """
 
     def __init__(
@@ -178,8 +181,15 @@ class LearnedGenerator:
         config: LearnedConfig | None = None,
         success: SuccessModel | None = None,
     ) -> None:
-        self._hand, self._network = hand, network
         self._config = config = config or LearnedConfig()
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise GeneratorUnavailableError("There is no CUDA device here; leave `device` empty, or set it to `cpu`.")
+        self._device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        # Guidance looks at NumPy fields, so heads that it steers stay on the CPU.
+        self._hand, self._network = hand, network
+        self._head: GraspHead = network.head
+        if self._device.type == "cuda":
+            self._head = copy.deepcopy(network.head).to(self._device)  # type: ignore[attr-defined]
         self.finishing = Finishing(hand, config.finishing, success)
         self._guide = Guide(hand, config.guide)
         try:
@@ -190,7 +200,7 @@ class LearnedGenerator:
             self._search = None
         self._meant("", "", "")
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        self._backbone = FoldedResUNet14(network.backbone, network.graspable, dtype)
+        self._backbone = FoldedResUNet14(network.backbone, network.graspable, dtype, self._device)
         self._rules = PostureRules(hand)
 
     def generate(
@@ -338,8 +348,8 @@ class LearnedGenerator:
         world_p = scene.world_points()
         _, clusters = segment(world_p, self._config.completion, scene.area)
         voxels, _ = self._seen(world_p, clusters, scene.world_T_camera, np.random.default_rng(seed))
-        values = VoxelScores.of(self._backbone(voxels).scores).masked()
-        centres = apply(scene.world_T_camera, voxels.centres().double().numpy())
+        values = VoxelScores.of(self._backbone(voxels).scores).masked().cpu()
+        centres = apply(scene.world_T_camera, voxels.centres().double().cpu().numpy())
         return centres.astype(np.float64), values.double().numpy()
 
     def _sampled(self, scene: SceneCloud, seed: int, watch: StageWatch, sampler: str) -> Sampled:
@@ -350,11 +360,12 @@ class LearnedGenerator:
         voxels, targets = self._seen(world_p, space.clusters, scene.world_T_camera, rng)
         watch.enter(Stage.GENERATE)
         outputs = self._backbone(voxels)
-        graspness = VoxelScores.of(outputs.scores).masked()
+        graspness = VoxelScores.of(outputs.scores).masked().cpu()
         seeds = self._seeds(graspness, voxels, targets, rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        feature, centre = self._condition(outputs, voxels, seeds), voxels.centres()[seeds]
-        proposed = self._network.head.propose(feature, generator, sampler)
+        at = seeds.to(self._device)
+        feature, centre = self._condition(outputs, voxels, at), voxels.centres()[at].cpu()
+        proposed = self._head.propose(feature, generator, sampler).cpu()
         watch.check()
         found, whole = self._grasps(proposed, graspness[seeds], centre, scene.world_T_camera)
         kept = torch.as_tensor(whole)
@@ -363,14 +374,14 @@ class LearnedGenerator:
             proposed.log_likelihood[kept],
             None if proposed.noise is None else proposed.noise[kept],
         )
-        origin = Origin(feature[kept], centre[kept], graspness[seeds][kept], known, sampler, scene.world_T_camera)
+        origin = Origin(feature.cpu()[kept], centre[kept], graspness[seeds][kept], known, sampler, scene.world_T_camera)
         return Sampled(found, len(seeds), space, rng.random(len(found)), origin)
 
     def _condition(self, outputs: VoxelOutputs, voxels: Voxels, seeds: Tensor) -> Tensor:
         """What the head is to see of the seeds (K, F)."""
         if self._network.config.conditioning == "local":
             return outputs.features(seeds)  # those of the other voxels are never made
-        return self._network.condition(outputs.features(torch.arange(len(voxels))), voxels, seeds)
+        return self._network.condition(outputs.features(torch.arange(len(voxels), device=self._device)), voxels, seeds)
 
     def _meant(self, ranking: str, finish: str, guidance: str) -> tuple[str, Plan]:
         """The ranking that is meant, and what is to be done."""
@@ -412,8 +423,9 @@ class LearnedGenerator:
         lower, upper = things.min(axis=0) - config.margin, things.max(axis=0) + config.margin
         near = world_p[((world_p > lower) & (world_p < upper)).all(axis=1)]
         drawn = near[rng.integers(len(near), size=config.points)]
-        voxels = voxelize(torch.as_tensor(apply(invert(world_T_camera), drawn)), self._network.config.voxel_size)
-        first = drawn[voxels.first_point.numpy()]
+        camera_p = torch.as_tensor(apply(invert(world_T_camera), drawn)).to(self._device)
+        voxels = voxelize(camera_p, self._network.config.voxel_size)
+        first = drawn[voxels.first_point.cpu().numpy()]
         cells, at = (
             np.floor((points - lower) / config.completion.voxel).astype(np.int64) for points in (things, first)
         )
@@ -432,7 +444,7 @@ class LearnedGenerator:
         if not len(good):
             good = rows[np.argsort(-values, kind="stable")[: max(1, round(config.best * len(voxels)))]]
         if len(good) > config.seeds:
-            centres = voxels.centres()[good].numpy()
+            centres = voxels.centres().cpu()[good].numpy()
             return torch.as_tensor(good[farthest_points(centres, config.seeds, int(rng.integers(len(good))))])
         return torch.as_tensor(good[rng.integers(len(good), size=config.seeds)])
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from zipfile import BadZipFile
@@ -49,17 +50,40 @@ def read_arrays(path: Path, names: tuple[str, ...] = ()) -> dict[str, NDArray[An
     Raises:
         DatasetError: The file is missing, damaged, or lacks an array.
     """
+    with _opened(path) as data:
+        arrays = dict(data)
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise _lacking(path, missing)
+    return arrays
+
+
+def read_array(path: Path, name: str) -> NDArray[Any]:
+    """One array of an npz file; the others are not unpacked.
+
+    Raises:
+        DatasetError: The file is missing, damaged, or lacks the array.
+    """
+    with _opened(path) as data:
+        if name not in data:
+            raise _lacking(path, [name])
+        array: NDArray[Any] = data[name]
+    return array
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with np.load(path, allow_pickle=False) as data:
-            arrays = dict(data)
+            yield data
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist; run the stage that makes it first.") from error
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DatasetError(f"{path} is damaged ({error}); delete it and run its stage again.") from error
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise DatasetError(f"{path} lacks {', '.join(missing)}: it was written by another version, or is another file.")
-    return arrays
+
+
+def _lacking(path: Path, missing: list[str]) -> DatasetError:
+    return DatasetError(f"{path} lacks {', '.join(missing)}: it was written by another version, or is another file.")
 
 
 def remember(folder: Path, content: Mapping[str, Any]) -> None:

@@ -33,7 +33,6 @@ from dexgrasp_planner.network.diffusion_head import DiffusionHead
 from dexgrasp_planner.network.flow_sampling import FLOW_PRESETS
 from dexgrasp_planner.network.folded import FoldedResUNet14, VoxelOutputs
 from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
-from dexgrasp_planner.network.resunet import STAGES as DEPTH
 from dexgrasp_planner.network.resunet import ResUNet14, ResUNetConfig
 from dexgrasp_planner.network.velocity_field import VelocityField
 from dexgrasp_planner.network.voxels import Voxels, voxelize
@@ -56,7 +55,7 @@ class Size:
         seeds: Grasps that are sampled, filtered and ranked.
         repetitions: Of which the medians are taken, after one to warm up.
         traced: Steps of the sampler that the authors' divergence is measured on.
-        backbones, samplers, precisions: Presets that are combined.
+        backbones, samplers, precisions, devices: What is combined.
     """
 
     points: int = 40_000
@@ -66,6 +65,7 @@ class Size:
     backbones: tuple[str, ...] = ("paper", "small")
     samplers: tuple[str, ...] = ("fast", "paper")
     precisions: tuple[str, ...] = ("fp32", "bf16")
+    devices: tuple[str, ...] = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Row:
     """One configuration, or one thing that it is measured against.
 
     Attributes:
-        name: Backbone, sampler and precision, or what else it is.
+        name: Backbone, sampler and precision, and `cuda` where it ran on a GPU; or what else it is.
         wall_ms: Median time of each stage [ms].
         cpu_ms: The same, as processor time of all threads.
         peak_mb: What the process grew by at most [MB]; None where that was not measured.
@@ -144,6 +144,8 @@ class Clock:
         return watched
 
     def _credit(self) -> None:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         now = time.perf_counter(), time.process_time()
         if self._open:
             self.wall[self._open[-1]] += now[0] - self._since[0]
@@ -162,8 +164,12 @@ def rows(scene: SceneCloud, size: Size | None = None) -> tuple[list[Row], list[s
     measured, left_out = [], []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as processes:
-        for name in itertools.product(size.backbones, size.samplers, size.precisions):
-            measured.append(processes.submit(_generator_row, name, scene, size).result())
+        for device in size.devices:
+            if device == "cuda" and not torch.cuda.is_available():
+                left_out.append("The generator on a GPU is left out: there is no CUDA device here.")
+                continue
+            for name in itertools.product(size.backbones, size.samplers, size.precisions):
+                measured.append(processes.submit(_generator_row, name, device, scene, size).result())
         measured.append(processes.submit(_reference_row, size).result())
         missing = dict(SPARSE_CONVOLUTIONS)["minkowski"].missing()
         if missing:
@@ -194,7 +200,7 @@ def _coloured(value: float, target: float) -> str:
     return f"[{'green' if value <= target else 'red'}]{value:.0f}[/]"
 
 
-def _generator_row(name: tuple[str, str, str], scene: SceneCloud, size: Size) -> Row:
+def _generator_row(name: tuple[str, str, str], device: str, scene: SceneCloud, size: Size) -> Row:
     backbone, sampler, precision = name
     before = _memory_mb("VmRSS")
     hand = load_hand("leap_right")
@@ -211,6 +217,7 @@ def _generator_row(name: tuple[str, str, str], scene: SceneCloud, size: Size) ->
         finishing=FinishConfig(apart=0.0, clearance=everything),
         sampler=sampler,
         precision=precision,
+        device=device,
     )
     generator = LearnedGenerator(hand, network, config)
     clocks = []
@@ -222,6 +229,9 @@ def _generator_row(name: tuple[str, str, str], scene: SceneCloud, size: Size) ->
         clocks.append(clock)
     wall, cpu = (_medians_ms([getattr(clock, kind) for clock in clocks[1:]]) for kind in ("wall", "cpu"))
     note = f"{clocks[-1].voxels} voxels"
+    if device == "cuda":
+        note += f", {torch.cuda.max_memory_allocated() / 2**20:.0f} MB of {torch.cuda.get_device_name()}"
+        return Row((*name, device), wall, cpu, note=note)
     return Row(name, wall, cpu, _memory_mb("VmHWM") - before, TARGETS_MS.get(name), note)
 
 
@@ -233,7 +243,7 @@ def watched(clock: Clock) -> Iterator[None]:
     def with_maps(network: FoldedResUNet14, voxels: Voxels) -> VoxelOutputs:
         clock.voxels = len(voxels)
         with clock.stage("voxels"):
-            _make_maps(voxels)
+            network.make_maps(voxels.pyramid)
         outputs: VoxelOutputs = inference(network, voxels)
         return outputs
 
@@ -251,15 +261,6 @@ def watched(clock: Clock) -> Iterator[None]:
         ):
             stack.enter_context(mock.patch.object(owner, name, clock.timed(stage, getattr(owner, name))))
         yield
-
-
-def _make_maps(voxels: Voxels) -> None:
-    """All that the network would make when it first asks."""
-    voxels.pyramid.neighbours(1, 5)
-    for stride in (2**level for level in range(DEPTH + 1)):
-        voxels.pyramid.centred(stride, 3)
-        if stride < 2**DEPTH:
-            _ = voxels.pyramid.down(stride).reversed
 
 
 def _reference_row(size: Size) -> Row:

@@ -72,9 +72,9 @@ def test_what_the_diffusion_knows_is_what_it_proposes(model: Any, rotation: str)
     head = DiffusionHead(FEATURES, JOINTS, config)
     del head.policy
     head.policy = KnownField(written(grasps, config))  # type: ignore[assignment]
-    assert head.losses(feature, grasps, torch.Generator().manual_seed(1))["diffusion"] < 1e-8
+    assert head.losses(feature, grasps, [torch.Generator().manual_seed(1)])["diffusion"] < 1e-8
     other = grasps._replace(translation=grasps.translation + 0.1)
-    assert head.losses(feature, other, torch.Generator().manual_seed(1))["diffusion"] > 1e-4
+    assert head.losses(feature, other, [torch.Generator().manual_seed(1)])["diffusion"] > 1e-4
     told = head.propose(feature, torch.Generator().manual_seed(2), "fast").grasps
     torch.testing.assert_close(told.rotation, grasps.rotation, atol=1e-3, rtol=0.0)
     torch.testing.assert_close(told.translation, grasps.translation, atol=1e-3, rtol=0.0)
@@ -88,7 +88,7 @@ def trained(head: Any, terms: set[str], rounds: int = 250, **kinds: int) -> Any:
     optimiser = torch.optim.Adam(head.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, rounds)
     for _ in range(rounds):
-        losses = head.losses(*scene(64, generator, **kinds), generator)
+        losses = head.losses(*scene(64, generator, **kinds), [generator])
         optimiser.zero_grad()
         sum(losses[term] for term in terms).backward()
         optimiser.step()
@@ -153,7 +153,7 @@ def test_the_same_seed_gives_the_same_grasps_and_no_seeds_give_none(name: str) -
 def test_any_way_of_writing_rotations_trains(rotation: str) -> None:
     head = DiffusionHead(FEATURES, JOINTS, DiffusionConfig(rotation=rotation))
     generator = torch.Generator().manual_seed(0)
-    terms = head.losses(*scene(16, generator), generator)
+    terms = head.losses(*scene(16, generator), [generator])
     assert set(terms) == {"diffusion", "joints"}
     sum(terms.values()).backward()
     assert all(bool(torch.isfinite(p.grad).all()) for p in head.parameters())

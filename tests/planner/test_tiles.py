@@ -1,10 +1,12 @@
-"""Kernel maps in tiles, and the products made with them, against pairs and plain products."""
+"""Kernel maps in tiles and row by row, and the products made with them, against pairs and plain products."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from dexgrasp_planner.network import gathered_conv
 from dexgrasp_planner.network import pyramid as pyramid_module
+from dexgrasp_planner.network.gathered_conv import GatherMap, convolve_gathered
 from dexgrasp_planner.network.pyramid import CoordinatePyramid, KernelMap
 from dexgrasp_planner.network.sparse_conv import SparseConvolution, SparseFeatures, TorchLayers, convolve
 from dexgrasp_planner.network.tiled_conv import convolve_tiles, multiply
@@ -23,35 +25,41 @@ def surface() -> Voxels:
     return voxelize(torch.stack([x, y, 6.0 * torch.sin(0.1 * x)], dim=1), 1.0)
 
 
-def maps(pyramid: CoordinatePyramid, kind: str) -> tuple[KernelMap, TiledMap]:
+def maps(pyramid: CoordinatePyramid, kind: str) -> tuple[KernelMap, TiledMap, GatherMap]:
     match kind:
         case "centred":
-            return pyramid.centred(1, 3), pyramid.centred_tiles(1, 3)
+            return pyramid.centred(1, 3), pyramid.centred_tiles(1, 3), pyramid.centred_gather(1, 3)
         case "down":
-            return pyramid.down(1), pyramid.down_tiles(1)
+            return pyramid.down(1), pyramid.down_tiles(1), pyramid.down_gather(1)
         case _:
-            return pyramid.down(1).reversed, pyramid.down_tiles(1).reversed
+            return pyramid.down(1).reversed, pyramid.down_tiles(1).reversed, pyramid.down_gather(1).reversed
 
 
+@pytest.mark.parametrize("gathered", [1, 20_000, 1 << 27])  # a row at a time, some, all
 @pytest.mark.parametrize("kind", KINDS)
-def test_tiles_give_the_sums_of_pairs_and_their_gradients(surface: Voxels, kind: str) -> None:
-    pairs, tiled = maps(surface.pyramid, kind)
+def test_tiles_and_gathers_give_the_sums_of_pairs_and_their_gradients(
+    surface: Voxels, kind: str, gathered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathered_conv, "GATHERED", gathered)
+    pairs, tiled, gathers = maps(surface.pyramid, kind)
     rows, kernel = random(pairs.input_rows, 4), random(len(pairs.counts), 4, 3, seed=1)
     results = []
-    for call, mapped in ((convolve, pairs), (convolve_tiles, tiled)):
+    for call, mapped in ((convolve, pairs), (convolve_tiles, tiled), (convolve_gathered, gathers)):
         x, w = rows.clone().requires_grad_(), kernel.clone().requires_grad_()
         result = call(x, w, mapped)  # type: ignore[operator]
         results.append((result, *torch.autograd.grad(result, (x, w), random(*result.shape, seed=2))))
-    for expected, told in zip(*results, strict=True):
-        torch.testing.assert_close(told, expected)
+    for expected, *told in zip(*results, strict=True):
+        for one in told:
+            torch.testing.assert_close(one, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_of_tiles_are_exact(kind: str) -> None:
-    pairs, tiled = maps(scene(points=12).pyramid, kind)
+def test_gradients_of_tiles_and_gathers_are_exact(kind: str) -> None:
+    pairs, tiled, gathers = maps(scene(points=12).pyramid, kind)
     rows = random(pairs.input_rows, 2).requires_grad_()
     kernel = random(len(pairs.counts), 2, 3, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, w: convolve_tiles(x, w, tiled), (rows, kernel))
+    assert torch.autograd.gradcheck(lambda x, w: convolve_gathered(x, w, gathers), (rows, kernel))
 
 
 @pytest.mark.parametrize("rows", [1, 300, 2048, 2500])

@@ -18,7 +18,7 @@ from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
 from dexgrasp_training.fit.fitting import STATE
 from dexgrasp_training.fit.log import LOG
-from dexgrasp_training.fit.losses import collate, losses
+from dexgrasp_training.fit.losses import collate, join, losses
 from dexgrasp_training.fit.samples import ViewSamples
 from dexgrasp_training.scene_record import load_clear_grasps
 
@@ -99,7 +99,7 @@ def test_a_dataset_without_labels_is_refused(tmp_path: Path) -> None:
 def test_grasps_are_told_from_the_middle_of_their_seeds_voxel(dataset: Dataset) -> None:
     loaded = samples(dataset)
     views_ = [loaded[0], loaded[1]]
-    batch = collate(views_, 0.005, CPU)
+    batch = collate(join(views_), 0.005, CPU)
     assert len(batch.voxels.voxel_of_point) == 3000
     centres = batch.voxels.centres()[batch.seeds].numpy()
     seeds = np.concatenate([view.points[view.seeds] for view in views_])
@@ -112,7 +112,7 @@ def test_the_losses_are_the_papers(dataset: Dataset) -> None:
     torch.manual_seed(0)
     network = GraspNetwork(16, NetworkConfig(backbone="small"))
     loaded = samples(dataset)
-    terms = losses(network, collate([loaded[0], loaded[1]], 0.005, CPU), [torch.Generator() for _ in range(2)])
+    terms = losses(network, collate(join([loaded[0], loaded[1]]), 0.005, CPU), [torch.Generator() for _ in range(2)])
     assert set(terms) == {"object", "graspness", "diffusion", "joints", "total"}
     expected = terms["object"] + terms["graspness"] + 10.0 * terms["diffusion"] + terms["joints"]
     torch.testing.assert_close(terms["total"], expected)

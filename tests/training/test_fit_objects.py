@@ -32,7 +32,7 @@ from dexgrasp_training.fit.object_lesson import (
     SomePhysics,
     network_config,
 )
-from dexgrasp_training.fit.object_samples import ObjectSampleConfig, ObjectSamples, Texts, joined_sampling
+from dexgrasp_training.fit.object_samples import ObjectSampleConfig, ObjectSamples, Texts, join
 from dexgrasp_training.fit.processes import Processes
 from rich.console import Console
 from torch import distributed
@@ -137,7 +137,7 @@ def test_a_number_is_a_sample(dataset: Dataset) -> None:
     assert np.array_equal(first.cloud, again.cloud)
     assert np.array_equal(first.object_T_palm, again.object_T_palm)
     assert not np.array_equal(first.object_T_palm, other.object_T_palm)
-    assert len(joined_sampling([first, other])) == 2
+    assert [len(part) for part in join([first, other]).sampling[2]] == [2] * len(first.sampling[2])
 
 
 def test_a_dataset_without_grasps_is_refused(dataset: Dataset) -> None:

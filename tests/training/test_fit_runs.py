@@ -21,7 +21,7 @@ from dexgrasp_training.fit import view_lesson
 from dexgrasp_training.fit.command import FIT_PRESETS, FitSettings, load_fit_settings
 from dexgrasp_training.fit.fitting import STATE
 from dexgrasp_training.fit.log import LOG
-from dexgrasp_training.fit.losses import collate, losses
+from dexgrasp_training.fit.losses import collate, join, losses
 from dexgrasp_training.fit.processes import Processes
 from torch.multiprocessing import start_processes
 
@@ -74,7 +74,7 @@ def test_sixteen_bits_learn_what_thirty_two_do(dataset: Dataset, tmp_path: Path)
 
 def test_sixteen_bits_have_the_gradients_of_thirty_two(dataset: Dataset) -> None:
     loaded = samples(dataset)
-    batch = collate([loaded[0], loaded[1]], 0.005, CPU)
+    batch = collate(join([loaded[0], loaded[1]]), 0.005, CPU)
     gradients = []
     for enabled in (False, True):
         torch.manual_seed(0)
@@ -119,7 +119,7 @@ def test_a_head_sees_the_largest_features_of_its_scene(dataset: Dataset) -> None
     torch.manual_seed(0)
     network = GraspNetwork(16, dataclasses.replace(SMALL_NETWORK, conditioning="global")).double().eval()
     loaded = samples(dataset)
-    batch = collate([loaded[0], loaded[1]], 0.005, CPU)
+    batch = collate(join([loaded[0], loaded[1]]), 0.005, CPU)
     features, _ = network(batch.voxels)
     condition, _ = network.conditioned(batch.voxels, batch.seeds)
     scene = batch.voxels.coordinates[:, 0]
@@ -137,7 +137,7 @@ def test_a_scenes_largest_features_have_gradients_and_train(dataset: Dataset, tm
 def test_features_of_seeds_alone_and_one_matrix_for_scores_change_nothing(dataset: Dataset) -> None:
     torch.manual_seed(0)
     network = GraspNetwork(16, SMALL_NETWORK).double()
-    batch = collate([samples(dataset)[0], samples(dataset)[1]], 0.005, CPU)
+    batch = collate(join([samples(dataset)[0], samples(dataset)[1]]), 0.005, CPU)
     features, expected = network(batch.voxels)
     condition, scores = network.conditioned(batch.voxels, batch.seeds)
     torch.testing.assert_close(condition, features[batch.seeds])
@@ -156,7 +156,7 @@ def test_repeats_show_each_grasp_with_more_noise(dataset: Dataset) -> None:
     """The mean over many draws: it scatters less from seed to seed, about the same mean."""
     torch.manual_seed(0)
     network = GraspNetwork(16, SMALL_NETWORK).eval()
-    batch = collate([samples(dataset)[0]], 0.005, CPU)
+    batch = collate(join([samples(dataset)[0]]), 0.005, CPU)
 
     def drawn(repeats: int) -> torch.Tensor:
         with torch.no_grad():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
@@ -31,11 +33,11 @@ class CvaeHead(nn.Module):
         self.encoder = _mlp(features + _ENCODED, 512, 256, 2 * _LATENT)
         self.decoder = _mlp(features + _LATENT, 512, 256, size)
 
-    def losses(self, feature: Tensor, grasps: Grasps, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, feature: Tensor, grasps: Grasps, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
         """See `GraspHead.losses`: `regression` (smooth L1), `divergence` (of the latent from a standard normal)."""
         wanted = torch.cat([_CODE.encode(grasps.rotation), grasps.translation, grasps.joints], dim=-1)
         mean, log_variance = self.encoder(torch.cat([feature, self.grasp_encoder(wanted)], dim=-1)).chunk(2, dim=-1)
-        latent = mean + torch.exp(0.5 * log_variance) * noise_like(feature, _LATENT, generator)
+        latent = mean + torch.exp(0.5 * log_variance) * noise_like(feature, _LATENT, *generators)
         told = self.decoder(torch.cat([feature, latent], dim=-1))
         divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).sum(dim=-1).mean()
         return {"regression": smooth_l1_loss(told, wanted), "divergence": divergence}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -64,15 +64,16 @@ class DiffusionHead(nn.Module):
         known = features + 9 + 3 + (config.kinds if typed else 0)
         self.joint_mlp = None if together else ResidualMLP(known, joints)
 
-    def losses(self, feature: Tensor, grasps: Grasps, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, feature: Tensor, grasps: Grasps, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
         """See `GraspHead.losses`: `diffusion` (velocity, MSE), `joints` (smooth L1), `kind` (cross entropy).
 
         Sec. 4.3 of DexGraspNet 2.0; joints are told from the true pose.
         """
         x0 = self._encoded(grasps)
-        step = torch.randint(STEPS, (len(feature),), generator=generator)
+        count = len(feature) // len(generators)
+        step = torch.cat([torch.randint(STEPS, (count,), generator=generator) for generator in generators])
         angle = angles()[step].to(device=feature.device, dtype=feature.dtype)
-        noise = noise_like(feature, x0.shape[-1], generator)
+        noise = noise_like(feature, x0.shape[-1], *generators)
         aware = self._aware(feature, grasps.kind)
         predicted = self.policy(noised(x0, noise, angle), aware, step.to(feature.device))
         terms = {"diffusion": (predicted - velocity(x0, noise, angle)).square().mean()}

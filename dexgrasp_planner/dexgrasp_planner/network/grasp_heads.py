@@ -7,6 +7,7 @@ seed's voxel and come in units of `TRANSLATION_UNIT`, so that they are about as 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -45,12 +46,22 @@ class Proposed(NamedTuple):
     log_likelihood: Tensor
     noise: Tensor | None = None
 
+    def cpu(self) -> Proposed:
+        """The same on the CPU."""
+        noise = None if self.noise is None else self.noise.cpu()
+        return Proposed(Grasps(*(part.cpu() for part in self.grasps)), self.log_likelihood.cpu(), noise)
+
 
 class GraspHead(Protocol):
     """A trainable module that proposes one grasp for each feature."""
 
-    def losses(self, feature: Tensor, grasps: Grasps, generator: torch.Generator) -> dict[str, Tensor]:
-        """Terms to be minimised, unweighted scalars, for B features (B, F) and a grasp that belongs to each."""
+    def losses(self, feature: Tensor, grasps: Grasps, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+        """Terms to be minimised, unweighted scalars, for B features (B, F) and a grasp that belongs to each.
+
+        Args:
+            generators: Of all that is random, on the CPU: each of an equal part of the B, in turn, so that a batch
+                draws what its parts would draw alone.
+        """
         ...
 
     def propose(self, feature: Tensor, generator: torch.Generator, preset: str) -> Proposed:
@@ -100,9 +111,13 @@ class _Block(nn.Module):
         return x + added
 
 
-def noise_like(feature: Tensor, channels: int, generator: torch.Generator) -> Tensor:
-    """Standard normal noise (B, channels) for features (B, F): the same on every device and for every number type."""
-    noise = torch.randn(len(feature), channels, generator=generator)
+def noise_like(feature: Tensor, channels: int, *generators: torch.Generator) -> Tensor:
+    """Standard normal noise (B, channels) for features (B, F): the same on every device and for every number type.
+
+    Of several generators, each draws that of an equal part of the B.
+    """
+    count = len(feature) // len(generators)
+    noise = torch.cat([torch.randn(count, channels, generator=generator) for generator in generators])
     return noise.to(device=feature.device, dtype=feature.dtype)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dexgrasp_planner.network.gathered_conv import GatherMap
 from dexgrasp_planner.network.tiles import TiledMap, Tiles
 
 DENSE_CELLS = 1 << 24  # largest bounding box [cells] that is looked up in a table, of 4 bytes a cell
@@ -68,6 +69,12 @@ class CoordinatePyramid:
         self._tables: dict[tuple[int, int], Tensor] = {}
         self._maps: dict[tuple[int, int], KernelMap] = {}
         self._tiled: dict[tuple[int, int], TiledMap] = {}
+        self._gathers: dict[tuple[int, int], GatherMap] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the voxels are, and their maps."""
+        return self._cells[1].device
 
     def rows(self, stride: int) -> int:
         """Number of voxels at that stride."""
@@ -150,14 +157,35 @@ class CoordinatePyramid:
         """The map of `down`, in tiles."""
         key = stride, 2
         if key not in self._tiled:
-            parents, children = self.children(stride)
-            fine = torch.arange(len(parents), device=parents.device)
-            below = parents.new_full((8, self.rows(2 * stride)), -1)
-            below[children, parents] = fine
-            above = parents.new_full((8, len(parents)), -1)
-            above[children, fine] = parents
-            self._tiled[key] = TiledMap(Tiles.of(below, len(parents)), Tiles.of(above, below.shape[1]))
+            below, above = self._below_above(stride)
+            self._tiled[key] = TiledMap(Tiles.of(below, above.shape[1]), Tiles.of(above, below.shape[1]))
         return self._tiled[key]
+
+    def centred_gather(self, stride: int, kernel_size: int) -> GatherMap:
+        """The map of `centred`, row by row."""
+        key = stride, kernel_size
+        if key not in self._gathers:
+            table = self.neighbours(stride, kernel_size)
+            self._gathers[key] = GatherMap.of(table, table.flip(0))
+        return self._gathers[key]
+
+    def down_gather(self, stride: int) -> GatherMap:
+        """The map of `down`, row by row."""
+        key = stride, 2
+        if key not in self._gathers:
+            self._gathers[key] = GatherMap.of(*self._below_above(stride))
+        return self._gathers[key]
+
+    def _below_above(self, stride: int) -> tuple[Tensor, Tensor]:
+        """Of each voxel at twice the stride its eight children, and of each at `stride` its parent under the element
+        that it is: (8, rows), -1 where there is none."""
+        parents, children = self.children(stride)
+        fine = torch.arange(len(parents), device=parents.device)
+        below = parents.new_full((8, self.rows(2 * stride)), -1)
+        below[children, parents] = fine
+        above = parents.new_full((8, len(parents)), -1)
+        above[children, fine] = parents
+        return below, above
 
 
 class _Box:

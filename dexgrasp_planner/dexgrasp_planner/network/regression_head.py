@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
@@ -22,9 +24,9 @@ class RegressionHead(nn.Module):
         super().__init__()
         self.joint_mlp = ResidualMLP(features, 4 + 3 + joints)
 
-    def losses(self, feature: Tensor, grasps: Grasps, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, feature: Tensor, grasps: Grasps, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
         """See `GraspHead.losses`: `regression` (smooth L1)."""
-        del generator  # nothing here is random
+        del generators  # nothing here is random
         quaternion, rest = self.joint_mlp(feature).split([4, 3 + grasps.joints.shape[-1]], dim=-1)
         wanted = quaternion_of(grasps.rotation)
         # A quaternion and its negative are the same rotation.

@@ -4,7 +4,8 @@ Convolution: `out[u] = sum_i x[u + offset_i] W_i + b` over the voxels that exist
 one has the same pairs with the ends exchanged. Kernels are (k^3, in, out), that of a 1^3 convolution is (in, out).
 
 Under `torch.autocast`, products are in its type, and so are the features between layers; sums of products, gradients of
-kernels and the statistics of batch norms stay float32. On a CPU, products come in the shapes of `tiles`.
+kernels and the statistics of batch norms stay float32. Products come in the shapes of `tiles` on a CPU, and of
+`gathered_conv` on a GPU.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dexgrasp_planner.network.gathered_conv import convolve_gathered
 from dexgrasp_planner.network.pyramid import CoordinatePyramid, KernelMap
 from dexgrasp_planner.network.tiled_conv import convolve_tiles, multiply
 from dexgrasp_planner.network.voxels import Voxels
@@ -156,15 +158,15 @@ def _matrix(rows: Tensor, matrix: Tensor) -> Tensor:
 
 def _centred(rows: Tensor, kernel: Tensor, pyramid: CoordinatePyramid, stride: int, size: int) -> Tensor:
     if rows.is_cuda:
-        return convolve(rows, kernel, pyramid.centred(stride, size))
+        return convolve_gathered(rows, kernel, pyramid.centred_gather(stride, size))
     return convolve_tiles(rows, kernel, pyramid.centred_tiles(stride, size))
 
 
 def _across(rows: Tensor, kernel: Tensor, pyramid: CoordinatePyramid, stride: int, *, up: bool) -> Tensor:
     """From `stride` to twice the stride, or back up."""
     if rows.is_cuda:
-        pairs = pyramid.down(stride)
-        return convolve(rows, kernel, pairs.reversed if up else pairs)
+        gathers = pyramid.down_gather(stride)
+        return convolve_gathered(rows, kernel, gathers.reversed if up else gathers)
     tiles = pyramid.down_tiles(stride)
     return convolve_tiles(rows, kernel, tiles.reversed if up else tiles)
 

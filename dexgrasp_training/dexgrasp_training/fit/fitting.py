@@ -98,8 +98,8 @@ class Fit:
         """
         try:
             self._validate_when_due()  # a run may have been stopped between a step and its validation
-            for samples, waited in self._batches():
-                entry = self._step(samples) | {"waiting": waited}
+            for batch, waited in self._batches():
+                entry = self._step(batch) | {"waiting": waited}
                 self._seconds += entry["seconds"] + waited
                 if self.log is not None:
                     self.log.write(entry)
@@ -131,7 +131,8 @@ class Fit:
         for number in range(self._config.validated):
             generator = torch.Generator().manual_seed(seed_of(self._config.seed, "validation", number))
             with self._precision():
-                terms = self._lesson.losses(self.average, [self._lesson.test[number]], [generator], self._device)
+                batch = self._lesson.join([self._lesson.test[number]])
+                terms = self._lesson.losses(self.average, batch, [generator], self._device)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value) / self._config.validated
         trial = self._lesson.trial(copy.deepcopy(self.average).cpu())
@@ -144,17 +145,18 @@ class Fit:
         if self.log.validation is None or self.log.validation["iteration"] < self.iteration:
             self.log.write(self.validate())
 
-    def _batches(self) -> Iterator[tuple[list[Any], float]]:
+    def _batches(self) -> Iterator[tuple[Any, float]]:
         """This process's parts of the batches from where the run stands, and the seconds that each was waited for."""
         loader: DataLoader[Any] = DataLoader(
             self._lesson.train,  # type: ignore[arg-type]
             batch_sampler=[list(self._numbers(i)) for i in range(self.iteration, self._config.iterations)],
             num_workers=self._config.workers,
-            collate_fn=list,
+            collate_fn=self._lesson.join,
+            pin_memory=self._device.type == "cuda",
         )
         since = time.perf_counter()
-        for samples in loader:
-            yield samples, time.perf_counter() - since
+        for batch in loader:
+            yield batch, time.perf_counter() - since
             since = time.perf_counter()
 
     def _numbers(self, iteration: int) -> range:
@@ -164,7 +166,7 @@ class Fit:
     def _precision(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16")
 
-    def _step(self, samples: list[Any]) -> dict[str, Any]:
+    def _step(self, batch: Any) -> dict[str, Any]:
         config, start = self._config, time.perf_counter()
         rate = _rate(config, self.iteration)
         for group in self._optimiser.param_groups:
@@ -173,7 +175,7 @@ class Fit:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._lesson.set_training(self.network)
         with self._precision():
-            terms = self._lesson.losses(self.network, samples, generators, self._device, self._processes)
+            terms = self._lesson.losses(self.network, batch, generators, self._device, self._processes)
         self._optimiser.zero_grad(set_to_none=True)
         terms["total"].backward()
         self._processes.share_gradients(self.network)
@@ -196,12 +198,11 @@ class Fit:
     def _follow(self) -> None:
         """Move the averaged weights; the statistics of batch norms are averages already."""
         keep = min(self._config.average, self.iteration / (self.iteration + 10.0))
-        ours = self.network.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.is_floating_point() and "running" not in name:
-                value.lerp_(ours[name], 1.0 - keep)
-            else:
-                value.copy_(ours[name])
+        ours, averages = self.network.state_dict(), self.average.state_dict()
+        moved = [name for name, value in averages.items() if value.is_floating_point() and "running" not in name]
+        torch._foreach_lerp_([averages[name] for name in moved], [ours[name] for name in moved], 1.0 - keep)
+        for name in averages.keys() - set(moved):
+            averages[name].copy_(ours[name])
 
     def _about(self) -> dict[str, Any]:
         """What a checkpoint says of its training."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -74,10 +74,15 @@ class Lesson(Protocol):
         """Training mode for whatever of the network learns."""
         ...
 
+    @property
+    def join(self) -> Callable[[list[Any]], Any]:
+        """Puts samples together; their tensors, on the CPU, are in tuples. It runs where samples are loaded."""
+        ...
+
     def losses(
         self,
         network: Any,
-        samples: Sequence[Any],
+        batch: Any,
         generators: Sequence[torch.Generator],
         device: torch.device,
         processes: Processes | None = None,
@@ -86,7 +91,7 @@ class Lesson(Protocol):
 
         Args:
             network: The one that learns, or its average.
-            samples: A batch, or this process's part of one.
+            batch: Joined samples: all of a step, or this process's part of them.
             generators: One for each sample, of all that is random.
             device: Of the network.
             processes: That share the batch; None: this one alone.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from dexgrasp_planner.network.grasp_heads import TRANSLATION_UNIT, Grasps
 from dexgrasp_planner.network.grasp_network import GraspNetwork
@@ -26,6 +27,24 @@ WEIGHTS = {
 }
 
 
+class Joined(NamedTuple):
+    """Several views, one behind the other; the fields are those of `ViewSample`, and seeds count through all points.
+
+    Attributes:
+        counts: Points of each view.
+    """
+
+    points: Tensor
+    is_object: Tensor
+    graspness: Tensor
+    seeds: Tensor
+    rotation: Tensor
+    position: Tensor
+    joints: Tensor
+    kind: Tensor
+    counts: Tensor
+
+
 class Batch(NamedTuple):
     """Several views as one cloud.
 
@@ -44,22 +63,24 @@ class Batch(NamedTuple):
     grasps: Grasps
 
 
-def collate(samples: Sequence[ViewSample], voxel_size: float, device: torch.device) -> Batch:
-    """Put views together and their grasps into the frames of their seeds' voxels."""
+def join(samples: Sequence[ViewSample]) -> Joined:
+    """Put views together."""
+    counts = np.array([len(sample.points) for sample in samples])
+    parts = {name: np.concatenate([getattr(sample, name) for sample in samples]) for name in ViewSample._fields}
+    grasps = [len(sample.seeds) for sample in samples]
+    parts["seeds"] += np.repeat(counts.cumsum() - counts, grasps)
+    return Joined(**{name: torch.as_tensor(part) for name, part in parts.items()}, counts=torch.as_tensor(counts))
 
-    def joined(name: str) -> Tensor:
-        return torch.cat([torch.as_tensor(getattr(sample, name)) for sample in samples]).to(device)
 
-    starts = torch.tensor([0, *(len(sample.points) for sample in samples)]).cumsum(0)
-    number = torch.repeat_interleave(torch.arange(len(samples)), starts.diff()).to(device)
-    voxels = voxelize(joined("points"), voxel_size, number)
-    points = torch.cat(
-        [torch.as_tensor(sample.seeds) + start for sample, start in zip(samples, starts, strict=False)]
-    ).to(device)
-    seeds = voxels.voxel_of_point[points]
-    translation = (joined("position") - voxels.centres()[seeds]) / TRANSLATION_UNIT
-    grasps = Grasps(joined("rotation"), translation, joined("joints"), joined("kind"))
-    return Batch(voxels, joined("is_object").long(), joined("graspness"), seeds, grasps)
+def collate(joined: Joined, voxel_size: float, device: torch.device) -> Batch:
+    """The voxels of views, and their grasps in the frames of their seeds' voxels."""
+    here = Joined(*(part.to(device, non_blocking=True) for part in joined))
+    number = torch.repeat_interleave(here.counts, output_size=len(joined.points))
+    voxels = voxelize(here.points, voxel_size, number)
+    seeds = voxels.voxel_of_point[here.seeds]
+    translation = (here.position - voxels.centres()[seeds]) / TRANSLATION_UNIT
+    grasps = Grasps(here.rotation, translation, here.joints, here.kind)
+    return Batch(voxels, here.is_object.long(), here.graspness, seeds, grasps)
 
 
 def losses(
@@ -88,14 +109,14 @@ def losses(
         "object": cross_entropy(scores.object.index_select(0, rows), batch.is_object),
         "graspness": smooth_l1_loss(graspness, batch.graspness[on_object], reduction="sum") / count,
     }
-    views = [condition.chunk(len(generators)), *(part.chunk(len(generators)) for part in batch.grasps)]
-    parts = [
-        network.head.losses(_repeated(feature, repeats), Grasps(*(_repeated(part, repeats) for part in grasps)), own)
-        for own, feature, *grasps in zip(generators, *views, strict=True)
-    ]
-    terms |= {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    shown = _repeated(condition, repeats, len(generators))
+    grasps = Grasps(*(_repeated(part, repeats, len(generators)) for part in batch.grasps))
+    terms |= network.head.losses(shown, grasps, generators)
     return terms | {"total": torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()}
 
 
-def _repeated(rows: Tensor, repeats: int) -> Tensor:
-    return rows if repeats == 1 else rows.repeat(repeats, *(1,) * (rows.ndim - 1))
+def _repeated(rows: Tensor, repeats: int, views: int) -> Tensor:
+    """The rows of each view, so many times one behind the other."""
+    if repeats == 1:
+        return rows
+    return rows.unflatten(0, (views, 1, -1)).expand(-1, repeats, *(-1,) * rows.ndim).flatten(0, 2)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from dexgrasp_common.parameters import param
+from dexgrasp_planner.object_level.cloud_sampling import CloudSampling
 from dexgrasp_planner.object_level.object_checkpoint import ObjectCheckpoint
 from dexgrasp_planner.object_level.object_generator import ObjectGeneratorConfig, ObjectGraspGenerator
 from dexgrasp_planner.object_level.object_network import (
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from dexgrasp_description import HandModel
 from dexgrasp_training.errors import SettingsError
 from dexgrasp_training.fit.fitting import FitConfig
-from dexgrasp_training.fit.object_samples import ObjectSample, ObjectSamples, joined_sampling
+from dexgrasp_training.fit.object_samples import JoinedObjects, ObjectSamples, join
 from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.settings import seed_of
 
@@ -104,6 +105,7 @@ class ObjectLesson:
     """
 
     kind = ObjectCheckpoint.KIND
+    join = staticmethod(join)
 
     def __init__(
         self,
@@ -146,15 +148,14 @@ class ObjectLesson:
     def losses(
         self,
         network: ObjectGraspNetwork,
-        samples: Sequence[ObjectSample],
+        batch: JoinedObjects,
         generators: Sequence[torch.Generator],
         device: torch.device,
         processes: Processes | None = None,
     ) -> dict[str, Tensor]:
         """See `Lesson.losses`. The first sample's generator serves them all: steps are drawn in pairs over a batch."""
-        arrays = zip(*((one.cloud, one.object_T_palm, one.joints, one.text) for one in samples), strict=True)
-        clouds, palms, joints, text = (torch.as_tensor(np.stack(array), device=device) for array in arrays)
-        of_grasp = torch.arange(len(samples), device=device).repeat_interleave(palms.shape[1])
+        clouds, palms, joints, text = (part.to(device, non_blocking=True) for part in batch[:4])
+        of_grasp = torch.arange(len(clouds), device=device).repeat_interleave(palms.shape[1])
         generator = generators[0]
         # What dropout leaves out is drawn by torch's own generator.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -166,7 +167,7 @@ class ObjectLesson:
                 joints.flatten(0, 1),
                 generator,
                 self._constraints(device),
-                samplings=joined_sampling(samples).to(device),
+                samplings=CloudSampling(*batch.sampling).to(device),
                 text=text if text.shape[1] else None,
             )
         return terms | {"total": torch.stack(list(terms.values())).sum()}

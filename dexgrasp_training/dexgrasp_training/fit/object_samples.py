@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from dexgrasp_common.parameters import param
-from dexgrasp_planner.object_level.cloud_sampling import CloudSampling
 from dexgrasp_planner.object_level.point_transformer import PointTransformerConfig, sample_cloud
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from dexgrasp_training.assets import Split
 from dexgrasp_training.dataset import Dataset
@@ -41,7 +41,7 @@ class ObjectSample(NamedTuple):
 
     Attributes:
         cloud: (N, 6) float32, points [m] and unit normals.
-        sampling: The parts of its `CloudSampling`, for one cloud; arrays, which cost loading processes no descriptors.
+        sampling: The parts of its `CloudSampling`, for one cloud.
         object_T_palm: (G, 4, 4) float32.
         joints: (G, D) float32 [rad or m].
         text: (W,) float32, embedding of what is said of the object; W is 0 where nothing is.
@@ -52,6 +52,20 @@ class ObjectSample(NamedTuple):
     object_T_palm: NDArray[np.float32]
     joints: NDArray[np.float32]
     text: NDArray[np.float32]
+
+
+class JoinedObjects(NamedTuple):
+    """S samples, one behind the other; the fields are those of `ObjectSample`.
+
+    Attributes:
+        sampling: The three parts of a `CloudSampling` of all clouds.
+    """
+
+    cloud: Tensor
+    object_T_palm: Tensor
+    joints: Tensor
+    text: Tensor
+    sampling: tuple[tuple[Tensor, ...], ...]
 
 
 class Texts(NamedTuple):
@@ -168,9 +182,12 @@ class ObjectSamples:
         return cloud, tuple(tuple(level.numpy().astype(np.int32) for level in part) for part in parts)
 
 
-def joined_sampling(samples: Sequence[ObjectSample]) -> CloudSampling:
-    """That of the clouds of all samples, in order."""
+def join(samples: Sequence[ObjectSample]) -> JoinedObjects:
+    """Put samples together."""
+    arrays = zip(*((one.cloud, one.object_T_palm, one.joints, one.text) for one in samples), strict=True)
+    clouds, palms, joints, text = (torch.as_tensor(np.stack(array)) for array in arrays)
     parts = zip(*(sample.sampling for sample in samples), strict=True)
-    return CloudSampling(
-        *(tuple(torch.as_tensor(np.concatenate(level)).long() for level in zip(*part, strict=True)) for part in parts)
+    sampling = tuple(
+        tuple(torch.as_tensor(np.concatenate(level)).long() for level in zip(*part, strict=True)) for part in parts
     )
+    return JoinedObjects(clouds, palms, joints, text, sampling)

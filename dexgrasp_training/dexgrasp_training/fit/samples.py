@@ -27,7 +27,7 @@ from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError
 from dexgrasp_training.scene_record import KINDS, SceneRecord, load_clear_grasps
 from dexgrasp_training.settings import seed_of
-from dexgrasp_training.storage import read_arrays
+from dexgrasp_training.storage import read_array
 
 _POWER = ("closing",)  # methods whose grasps are of kind 0; those of the others are of kind 1: by the fingertips
 _VIEWS_TRIED = 20
@@ -169,7 +169,7 @@ class ViewSamples:
         number = int(scene.views.numbers[index])
         world_T_camera = scene.views.world_T_camera[index]
         units, ids = scene.views.read(number)
-        labels = read_arrays(self.dataset.labels_path(scene.record.name, self._hand), (str(number),))[str(number)]
+        labels = read_array(self.dataset.labels_path(scene.record.name, self._hand), str(number))
         scores = np.full(ids.shape, np.log(FLOOR), dtype=np.float32)
         scores[ids > 0] = labels
         depth = units.astype(np.float32) * np.float32(UNIT)

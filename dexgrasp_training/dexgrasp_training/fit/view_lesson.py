@@ -17,9 +17,9 @@ from dexgrasp_description import HandModel
 from dexgrasp_training.errors import SettingsError
 from dexgrasp_training.evaluation.trial import lift_success
 from dexgrasp_training.fit.fitting import FitConfig
-from dexgrasp_training.fit.losses import collate, losses
+from dexgrasp_training.fit.losses import Joined, collate, join, losses
 from dexgrasp_training.fit.processes import Processes
-from dexgrasp_training.fit.samples import ViewSample, ViewSamples
+from dexgrasp_training.fit.samples import ViewSamples
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class ViewLesson:
     """
 
     kind = Checkpoint.KIND
+    join = staticmethod(join)
 
     def __init__(
         self, hand: HandModel, train: ViewSamples, test: ViewSamples, network: NetworkConfig, config: ViewFitConfig
@@ -81,14 +82,14 @@ class ViewLesson:
     def losses(
         self,
         network: GraspNetwork,
-        samples: Sequence[ViewSample],
+        batch: Joined,
         generators: Sequence[torch.Generator],
         device: torch.device,
         processes: Processes | None = None,
     ) -> dict[str, Tensor]:
         """See `Lesson.losses`. Grasps are repeated while the network learns."""
-        batch = collate(samples, self._network.voxel_size, device)
-        return losses(network, batch, generators, self._config.repeats if network.training else 1, processes)
+        views = collate(batch, self._network.voxel_size, device)
+        return losses(network, views, generators, self._config.repeats if network.training else 1, processes)
 
     def trial(self, network: nn.Module) -> dict[str, float]:
         """The share of held-out scenes in which the best grasp of one view lifts, where they are asked for."""

@@ -30,7 +30,7 @@ from dexgrasp_training.object_grasps import ObjectGrasps
 from dexgrasp_training.report.charts import new_figure, plain
 from dexgrasp_training.report.framing import FIELD_OF_VIEW, framing, picture_camera
 from dexgrasp_training.scene_record import SceneRecord, load_clear_grasps, load_totals
-from dexgrasp_training.storage import read_arrays
+from dexgrasp_training.storage import read_array
 
 PALMS = 300  # drawn in one scene at most
 NEAR = 0.01  # contacts this close to a point of the surface count for it [m]
@@ -144,7 +144,7 @@ class ScenePicture:
             _absent(labels, "no graspness yet")
             return
         values = np.full(id_image.shape, np.nan)
-        values[id_image > 0] = read_arrays(path, (str(number),))[str(number)]
+        values[id_image > 0] = read_array(path, str(number))
         labels.set_facecolor(_TABLE_COLOUR)
         shown = labels.imshow(values, cmap=_SCALE, interpolation="none")
         _bar(figure, shown, rows[1, 2])
