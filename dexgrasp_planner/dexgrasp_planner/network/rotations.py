@@ -40,7 +40,7 @@ def nearest_rotation(matrix: Tensor) -> Tensor:
 
 def turned(rotation: Tensor, turn: Tensor) -> Tensor:
     """Rotations (B, 3, 3) after turns (B, 3) [rad] about their own axes: R exp([turn])."""
-    axes = torch.eye(3, dtype=turn.dtype).expand(len(turn), 3, 3)
+    axes = torch.eye(3, dtype=turn.dtype, device=turn.device).expand(len(turn), 3, 3)
     skew = torch.linalg.cross(turn[:, None].expand(-1, 3, -1), axes).transpose(1, 2)
     return rotation @ torch.matrix_exp(skew)
 

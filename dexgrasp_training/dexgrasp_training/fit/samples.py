@@ -107,22 +107,26 @@ class ViewSamples:
     ) -> None:
         self.dataset, self._hand, self._split, self._seed = dataset, hand, split, seed
         self.config = config or SampleConfig()
-        grasps: dict[str, _Grasps] = {}
         self._scenes: dict[str, list[_Scene]] = {"dense": [], "others": []}
-        for name in dataset.scenes():
-            record = dataset.scene(name)
-            if record.split != split or not dataset.labels_path(name, hand).is_file():
-                continue
-            for object_ in record.objects:
-                if object_ not in grasps:
-                    grasps[object_] = _with_seeds(dataset, hand, object_)
-            clear = [
+        records = [
+            (record, load_clear_grasps(dataset.clear_grasps_path(record.name, hand)))
+            for record in map(dataset.scene, dataset.scenes())
+            if record.split == split and dataset.labels_path(record.name, hand).is_file()
+        ]
+        used: dict[str, list[NDArray[np.uint32]]] = {}
+        for record, clear in records:
+            for object_, rows in zip(record.objects, clear, strict=True):
+                used.setdefault(object_, []).append(rows)
+        grasps = {
+            object_: _with_seeds(dataset, hand, object_, np.unique(np.concatenate(rows)))
+            for object_, rows in used.items()
+        }
+        for record, clear in records:
+            ours = [
                 np.flatnonzero(np.isin(grasps[object_].rows, rows))
-                for object_, rows in zip(
-                    record.objects, load_clear_grasps(dataset.clear_grasps_path(name, hand)), strict=True
-                )
+                for object_, rows in zip(record.objects, clear, strict=True)
             ]
-            scene = _Scene(record, SceneViews.load(dataset.views_path(name)), clear)
+            scene = _Scene(record, SceneViews.load(dataset.views_path(record.name)), ours)
             self._scenes["dense" if record.kind == KINDS[0] else "others"].append(scene)
         self._grasps = grasps
         if not len(self):
@@ -237,17 +241,18 @@ def _sensor(shape: tuple[int, int], scale: float) -> DepthNoise:
     return DepthNoise(shape, scale=scale)
 
 
-def _with_seeds(dataset: Dataset, hand: str, name: str) -> _Grasps:
-    grasps = dataset.grasps(hand, name)
+def _with_seeds(dataset: Dataset, hand: str, name: str, rows: NDArray[np.uint32]) -> _Grasps:
+    """Those of these grasps of an object that have a seed."""
+    grasps = dataset.grasps(hand, name)[rows]
     config = VARIANTS["paper"]
     points = dataset.asset(name).surface(config.surface_points)[0]
     seeds = seed_points(load_hand(hand), grasps, points, config)
-    rows = np.flatnonzero(seeds != NO_SEED)
-    power = np.isin(np.array(grasps.methods)[grasps.method[rows]], _POWER)
+    own = np.flatnonzero(seeds != NO_SEED)
+    power = np.isin(np.array(grasps.methods)[grasps.method[own]], _POWER)
     return _Grasps(
-        rows,
-        points[seeds[rows]].astype(np.float32),
-        grasps.object_T_palm[rows].astype(np.float32),
-        grasps.grasp[rows].astype(np.float32),
+        rows[own].astype(np.int64),
+        points[seeds[own]].astype(np.float32),
+        grasps.object_T_palm[own].astype(np.float32),
+        grasps.grasp[own].astype(np.float32),
         np.where(power, 0, 1).astype(np.int64),
     )
