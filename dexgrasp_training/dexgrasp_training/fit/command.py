@@ -100,8 +100,9 @@ def teach(run: Fit, folder: Path, lesson: Lesson, config: FitConfig, console: Co
             busy, waiting = (sum(one[name] for one in recent) for name in ("seconds", "waiting"))
             rate, idle = len(recent) / (busy + waiting), 100.0 * waiting / (busy + waiting)
             text = f"loss {run.log.losses()['total']:.3f}, {rate:.2f} iterations/s, {idle:.0f} % waiting for data"
-            if "gpu" in entry:
-                text += f", GPU {entry['gpu']:.0f} % busy"
+            told = [one["gpu"] for one in recent if "gpu" in one]
+            if told:
+                text += f", GPU {sum(told) / len(told):.0f} % busy"
             bar.update(task, completed=iteration, description=text)
 
         run.run(progress)

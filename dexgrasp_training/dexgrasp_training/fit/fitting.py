@@ -1,7 +1,8 @@
 """Training: batches to weights, with everything that a run needs to go on exactly where it was stopped.
 
 What is random in an iteration is seeded by the numbers of its samples, so state is weights, averages, optimiser and the
-iteration, and several processes that share a batch draw what one would.
+iteration, and several processes that share a batch draw what one would. Only a run that is to end after so many minutes
+is another each time: its learning rate follows the clock.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.settings import seed_of
 
 STATE = "state.pt"
+_GPU_EVERY = 20  # iterations between questions how busy the GPU is, which take some milliseconds
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class FitConfig:
     """How a network is trained, whatever it is. The defaults are DexGraspNet 2.0's but for the averaged weights."""
 
     iterations: int = param(50_000, "steps of the optimiser", range=(1, 10_000_000))
+    minutes: float = param(0.0, "end after so long, too, with the rate where it ends; 0: never", range=(0.0, 1e5))
     batch: int = param(8, "samples in a step, of all processes together", range=(1, 1024))
     rate: float = param(1e-3, "learning rate at the start", range=(0.0, 1.0))
     last_rate: float = param(1e-7, "learning rate at the end; between them half a cosine", range=(0.0, 1.0))
@@ -98,15 +101,19 @@ class Fit:
         """
         try:
             self._validate_when_due()  # a run may have been stopped between a step and its validation
+            since = time.perf_counter()
             for batch, waited in self._batches():
                 entry = self._step(batch) | {"waiting": waited}
-                self._seconds += entry["seconds"] + waited
+                now = time.perf_counter()
+                self._seconds, since = self._seconds + now - since, now
                 if self.log is not None:
                     self.log.write(entry)
                     progress(self.iteration, entry)
                 self._validate_when_due()
                 if self.iteration % self._config.save_every == 0:
                     self._save()
+                if self._done() >= 1.0:
+                    break
         finally:
             self._save()
             if self.log is not None:
@@ -139,7 +146,7 @@ class Fit:
         return {"iteration": self.iteration, "validation": sums | trial}
 
     def _validate_when_due(self) -> None:
-        due = self.iteration % self._config.validate_every == 0 or self.iteration == self._config.iterations
+        due = self.iteration % self._config.validate_every == 0 or self._done() >= 1.0
         if self.log is None or not self.iteration or not due:
             return
         if self.log.validation is None or self.log.validation["iteration"] < self.iteration:
@@ -168,7 +175,7 @@ class Fit:
 
     def _step(self, batch: Any) -> dict[str, Any]:
         config, start = self._config, time.perf_counter()
-        rate = _rate(config, self.iteration)
+        rate = _rate(config, self._done())
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         seeds = [seed_of(config.seed, "noise", number) for number in self._numbers(self.iteration)]
@@ -192,7 +199,15 @@ class Fit:
             "gradient": float(norm),
             "rate": rate,
             "seconds": time.perf_counter() - start,
-        } | _gpu(self._device)
+        } | (_gpu(self._device) if self.iteration % _GPU_EVERY == 0 else {})
+
+    def _done(self) -> float:
+        """How much of the run is done, by iterations or by time."""
+        config, share = self._config, self.iteration / self._config.iterations
+        if config.minutes:
+            seconds = float(self._processes.mean(torch.tensor(self._seconds, device=self._device)))
+            share = max(share, seconds / (60.0 * config.minutes))
+        return min(share, 1.0)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -270,8 +285,8 @@ def load_state(folder: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
-def _rate(config: FitConfig, iteration: int) -> float:
-    along = 0.5 * (1.0 + math.cos(math.pi * iteration / config.iterations))
+def _rate(config: FitConfig, done: float) -> float:
+    along = 0.5 * (1.0 + math.cos(math.pi * done))
     return config.last_rate + (config.rate - config.last_rate) * along
 
 
