@@ -1,9 +1,10 @@
-"""Small sparse scenes, and the dense convolutions that they are compared with."""
+"""Small sparse scenes, and the convolutions that they are compared with: dense ones, and pair by pair."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from dexgrasp_planner.network.pyramid import KernelMap
 from dexgrasp_planner.network.voxels import Voxels, voxelize
 from torch import Tensor
 
@@ -51,6 +52,14 @@ def rows_at(dense: Tensor, cells: Tensor, stride: int) -> Tensor:
 def dense_convolution(rows: Tensor, kernel: Tensor, cells: Tensor, stride: int, size: int) -> Tensor:
     """A centred convolution at the voxels of one stride."""
     return rows_at(F.conv3d(grid(rows, cells, stride), weight(kernel, size), padding=size // 2), cells, stride)
+
+
+def convolve(rows: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
+    """Sum of `rows[input] @ kernel[element]` over the pairs of the map, at each output row."""
+    total = rows.new_zeros((kernel_map.output_rows, kernel.shape[2]))
+    for element, inputs, outputs in kernel_map.elements():
+        total = total.index_add(0, outputs, rows[inputs] @ kernel[element])
+    return total
 
 
 def _places(cells: Tensor, stride: int) -> tuple[Tensor, ...]:

@@ -8,12 +8,12 @@ from dexgrasp_planner.network import gathered_conv
 from dexgrasp_planner.network import pyramid as pyramid_module
 from dexgrasp_planner.network.gathered_conv import GatherMap, convolve_gathered
 from dexgrasp_planner.network.pyramid import CoordinatePyramid, KernelMap
-from dexgrasp_planner.network.sparse_conv import SparseConvolution, SparseFeatures, TorchLayers, convolve
+from dexgrasp_planner.network.sparse_conv import SparseConvolution, SparseFeatures, TorchLayers
 from dexgrasp_planner.network.tiled_conv import convolve_tiles, multiply
 from dexgrasp_planner.network.tiles import HEIGHT, TiledMap
 from dexgrasp_planner.network.voxels import Voxels, voxelize
 
-from .sparse_grids import random, scene
+from .sparse_grids import convolve, random, scene
 
 KINDS = ("centred", "down", "up")
 

@@ -16,18 +16,22 @@ from dexgrasp_planner.network.grasp_network import GraspNetwork, NetworkConfig
 from dexgrasp_training.cli import main
 from dexgrasp_training.dataset import Dataset
 from dexgrasp_training.errors import DatasetError, SettingsError
+from dexgrasp_training.fit import command, view_lesson
 from dexgrasp_training.fit import log as log_module
-from dexgrasp_training.fit import view_lesson
 from dexgrasp_training.fit.command import FIT_PRESETS, FitSettings, load_fit_settings
 from dexgrasp_training.fit.fitting import STATE
 from dexgrasp_training.fit.log import LOG
 from dexgrasp_training.fit.losses import collate, join, losses
 from dexgrasp_training.fit.processes import Processes
+from dexgrasp_training.fit.samples import ViewSamples
+from dexgrasp_training.fit.seed_features import kept
+from dexgrasp_training.fit.view_lesson import ViewFitConfig
+from rich.console import Console
 from torch.multiprocessing import start_processes
 
 from dexgrasp_description import load_hand
 
-from .labelled_boxes import CPU, fit, fit_with_still_norms, make, samples
+from .labelled_boxes import CPU, SMALL, fit, fit_with_still_norms, make, samples
 from .test_scene_stages import HAND
 
 SMALL_NETWORK = NetworkConfig(backbone="small")
@@ -206,6 +210,45 @@ def test_another_head_learns_on_a_frozen_backbone(dataset: Dataset, run: Path, t
         fit(dataset, tmp_path / "other", NetworkConfig(voxel_size=0.004), start=start, frozen=True)
 
 
+def test_a_run_ends_by_the_clock_with_the_rate_at_its_end(dataset: Dataset, tmp_path: Path) -> None:
+    ended = fit(dataset, tmp_path, iterations=100_000, minutes=0.02, validate_every=100_000, rate=0.01, last_rate=0.001)
+    ended.run(ignore)
+    entries = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    rates = [entry["rate"] for entry in entries if "rate" in entry]
+    assert 1 <= len(rates) == ended.iteration < 100_000
+    assert rates == sorted(rates, reverse=True)
+    assert entries[-1]["iteration"] == ended.iteration
+    assert "validation" in entries[-1]
+    again = fit(dataset, tmp_path, iterations=100_000, minutes=0.02, validate_every=100_000, rate=0.01, last_rate=0.001)
+    again.run(ignore)
+    assert again.iteration == ended.iteration  # the time is up
+
+
+def test_a_head_learns_from_what_a_frozen_backbone_has_seen_once(
+    dataset: Dataset, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = run / "checkpoint"
+    joint = dataclasses.replace(SMALL_NETWORK, diffusion=DiffusionConfig(model="joint"))
+    config = ViewFitConfig(iterations=3, batch=2, workers=0, validate_every=3, validated=1, frozen=True, seen=4)
+    settings = FitSettings(network=joint, samples=SMALL, fit=config)
+    command.fit(dataset, tmp_path, settings, "cpu", start, Console(quiet=True))
+    weights, before = Checkpoint.load(tmp_path / "checkpoint").weights, Checkpoint.load(start).weights
+    assert all(torch.equal(weights[name], before[name]) for name in weights if not name.startswith("head."))
+    assert all(set(one) == {"diffusion", "total"} for one in learnt(tmp_path))
+    seen = kept(tmp_path / "seen_train.pt", lambda: pytest.fail("they are there"))
+    views_ = ViewSamples(dataset, HAND, "train", config.seed, SMALL)
+    batch = collate(join([views_[number] for number in range(config.seen)]), 0.005, CPU)
+    network = Checkpoint.load(start).make(load_hand(HAND)).eval()
+    with torch.no_grad():
+        expected, _ = network.conditioned(batch.voxels, batch.seeds)
+    assert torch.cosine_similarity(seen.feature.float(), expected, dim=1).min() > 0.99
+    torch.testing.assert_close(seen.translation, batch.grasps.translation)
+    monkeypatch.setattr(command, "see", lambda *arguments: pytest.fail("it has seen them"))
+    (tmp_path / "checkpoint" / "config.json").unlink()
+    command.fit(dataset, tmp_path, settings, "cpu", None, Console(quiet=True))  # goes on where it ended
+    assert Checkpoint.load(tmp_path / "checkpoint").about["iterations"] == 3
+
+
 def test_a_validation_lifts_in_held_out_scenes(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,14 +336,14 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
 
 
 def test_presets_are_whole_and_name_what_they_do_not_know() -> None:
-    assert {path.stem for path in FIT_PRESETS.glob("*.yaml")} == {"paper", "small"}
+    assert {path.stem for path in FIT_PRESETS.glob("*.yaml")} == {"gpu", "paper", "small"}
     for name in ("paper", "small"):
         settings = load_fit_settings(name)
         assert isinstance(settings, FitSettings)
         assert settings.samples.noise == 1.0
         assert settings.network.backbone == name
     assert load_fit_settings("small", ["fit.batch=2"]).fit.batch == 2
-    with pytest.raises(SettingsError, match=r"training preset \(paper, small\)"):
+    with pytest.raises(SettingsError, match=r"training preset \(gpu, paper, small\)"):
         load_fit_settings("tiny")
     with pytest.raises(SettingsError, match="unknown key magic"):
         load_fit_settings("small", ["fit.magic=2"])

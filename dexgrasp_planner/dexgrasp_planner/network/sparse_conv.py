@@ -11,13 +11,12 @@ kernels and the statistics of batch norms stay float32. Products come in the sha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dexgrasp_planner.network.gathered_conv import convolve_gathered
-from dexgrasp_planner.network.pyramid import CoordinatePyramid, KernelMap
+from dexgrasp_planner.network.pyramid import CoordinatePyramid
 from dexgrasp_planner.network.tiled_conv import convolve_tiles, multiply
 from dexgrasp_planner.network.voxels import Voxels
 
@@ -169,56 +168,6 @@ def _across(rows: Tensor, kernel: Tensor, pyramid: CoordinatePyramid, stride: in
         return convolve_gathered(rows, kernel, gathers.reversed if up else gathers)
     tiles = pyramid.down_tiles(stride)
     return convolve_tiles(rows, kernel, tiles.reversed if up else tiles)
-
-
-def convolve(rows: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
-    """Sum of `rows[input] @ kernel[element]` over the pairs of the map, at each output row.
-
-    Args:
-        rows: tensor (input rows, in).
-        kernel: tensor (elements, in, out).
-        kernel_map: Which rows meet.
-
-    Returns:
-        tensor (output rows, out). Differentiable once, in `rows` and `kernel`.
-    """
-    return _Convolve.apply(rows, kernel, kernel_map)
-
-
-class _Convolve(torch.autograd.Function):
-    """Keeps only its arguments for the gradient: what autograd would keep are the gathered rows, 12 times as many."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
-        kernel = kernel.to(rows.dtype)
-        ctx.save_for_backward(rows, kernel)
-        ctx.kernel_map = kernel_map
-        return _sum_of_products(rows, kernel, kernel_map)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        rows, kernel = ctx.saved_tensors
-        of_rows = of_kernel = None
-        if ctx.needs_input_grad[0]:
-            of_rows = _sum_of_products(gradient, kernel.transpose(1, 2), ctx.kernel_map.reversed)
-        if ctx.needs_input_grad[1]:
-            of_kernel = torch.zeros(kernel.shape, dtype=_exact(kernel.dtype), device=kernel.device)
-            for element, inputs, outputs in ctx.kernel_map.elements():
-                of_kernel[element] = rows.index_select(0, inputs).T @ gradient.index_select(0, outputs)
-        return of_rows, of_kernel, None
-
-
-def _sum_of_products(rows: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
-    total = torch.zeros((kernel_map.output_rows, kernel.shape[2]), dtype=_exact(rows.dtype), device=rows.device)
-    for element, inputs, outputs in kernel_map.elements():
-        total.index_add_(0, outputs, (rows.index_select(0, inputs) @ kernel[element]).to(total.dtype))
-    return total.to(rows.dtype)
-
-
-def _exact(dtype: torch.dtype) -> torch.dtype:
-    """The type in which sums of that type's numbers are kept."""
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def _uniform(layer: nn.Module, fan: int) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from dexgrasp_training.fit.lesson import Lesson
 from dexgrasp_training.fit.log import NO_CURVES
 from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.fit.samples import SampleConfig, ViewSamples
-from dexgrasp_training.fit.view_lesson import ViewFitConfig, ViewLesson
+from dexgrasp_training.fit.seed_features import FeatureSamples, SeedFeatures, kept, see
+from dexgrasp_training.fit.view_lesson import HeadLesson, ViewFitConfig, ViewLesson
 from dexgrasp_training.settings import PRESETS, build, read_preset, with_changes
 
 FIT_PRESETS = PRESETS / "fit"
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,37 @@ def fit(
             ViewSamples(dataset, settings.hand, split, config.seed, settings.samples) for split in ("train", "test")
         )
     lesson = ViewLesson(load_hand(settings.hand), train, test, settings.network, config)
+    if config.frozen:
+        lesson = _on_features(lesson, folder, first, chosen, processes, console)
     return teach(Fit(folder, lesson, config, chosen, first, processes), folder, lesson, config, console)
+
+
+def _on_features(
+    lesson: ViewLesson,
+    folder: Path,
+    start: Checkpoint | None,
+    device: torch.device,
+    processes: Processes,
+    console: Console,
+) -> HeadLesson:
+    """The lesson on what the frozen backbone sees, which the run's folder keeps."""
+    config = lesson.config
+
+    def seen(samples: ViewSamples, views: int) -> SeedFeatures:
+        network = lesson.make(start, begun=False).to(device).eval()
+        with Progress(*_COLUMNS, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+            task = bar.add_task("seeing views", total=views)
+            return see(network, samples, views, device, config.workers, lambda done: bar.update(task, completed=done))
+
+    parts = []
+    for samples, name, views in zip(lesson.views, ("train", "test"), (config.seen, -(-config.seen // 25)), strict=True):
+        make = partial(seen, samples, views)
+        if processes.writes:  # the others read what this one has written
+            kept(folder / f"seen_{name}.pt", make)
+        processes.wait()
+        features = kept(folder / f"seen_{name}.pt", make)
+        parts.append(FeatureSamples(features, samples.config.grasps, config.seed, samples.facts()))
+    return HeadLesson(lesson, *parts)
 
 
 def teach(run: Fit, folder: Path, lesson: Lesson, config: FitConfig, console: Console) -> Path:
@@ -90,8 +123,7 @@ def teach(run: Fit, folder: Path, lesson: Lesson, config: FitConfig, console: Co
         console.print(f"from iteration {run.iteration} on")
     if not run.log.has_curves:
         console.print(NO_CURVES)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+    with Progress(*_COLUMNS, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("", total=config.iterations, completed=run.iteration)
 
         def progress(iteration: int, entry: dict[str, Any]) -> None:

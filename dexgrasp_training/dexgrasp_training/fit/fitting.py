@@ -102,7 +102,7 @@ class Fit:
         try:
             self._validate_when_due()  # a run may have been stopped between a step and its validation
             since = time.perf_counter()
-            for batch, waited in self._batches():
+            for batch, waited in self._batches() if self._done() < 1.0 else ():
                 entry = self._step(batch) | {"waiting": waited}
                 now = time.perf_counter()
                 self._seconds, since = self._seconds + now - since, now

@@ -112,6 +112,11 @@ def losses(
     shown = _repeated(condition, repeats, len(generators))
     grasps = Grasps(*(_repeated(part, repeats, len(generators)) for part in batch.grasps))
     terms |= network.head.losses(shown, grasps, generators)
+    return weighted(terms)
+
+
+def weighted(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The terms, and under `total` their weighted sum."""
     return terms | {"total": torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()}
 
 
