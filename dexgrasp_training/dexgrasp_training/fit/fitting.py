@@ -156,7 +156,7 @@ class Fit:
         """This process's parts of the batches from where the run stands, and the seconds that each was waited for."""
         loader: DataLoader[Any] = DataLoader(
             self._lesson.train,  # type: ignore[arg-type]
-            batch_sampler=[list(self._numbers(i)) for i in range(self.iteration, self._config.iterations)],
+            batch_sampler=(list(self._numbers(i)) for i in range(self.iteration, self._config.iterations)),
             num_workers=self._config.workers,
             collate_fn=self._lesson.join,
             pin_memory=self._device.type == "cuda",
