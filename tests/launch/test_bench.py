@@ -34,7 +34,7 @@ def test_an_unknown_figure_is_refused_with_the_names_of_all(capsys: pytest.Captu
 
 @pytest.mark.slow
 def test_the_generators_row_has_every_stage_and_its_baseline_is_the_same_divergence() -> None:
-    size = Size(3000, 16, 1, 1, backbones=("small",), samplers=("fast",), precisions=("fp32",))
+    size = Size(3000, 16, 1, 1, backbones=("small",), samplers=("fast",), precisions=("fp32",), devices=("cpu",))
     measured, left_out = generator_bench.rows(sample_cloud(), size)
     own, reference = measured[:2]
     assert tuple(own.wall_ms) == tuple(own.cpu_ms) == STAGES
