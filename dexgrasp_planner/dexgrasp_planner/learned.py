@@ -302,11 +302,16 @@ class LearnedGenerator:
         return sampled.geometric
 
     def _candidates(self, sampled: Sampled, ranking: str, plan: Plan) -> Finished:
-        """Grasps that can be executed: those that were sampled, with their rows; in `mixed` others behind them."""
+        """Grasps that can be executed: those that were sampled, with their rows; in `mixed` others behind them.
+
+        Where none of the sampled ones can be, and something judges them, they are those of the geometric search.
+        """
         others = self.geometric(sampled) if ranking == MIXED else None
         try:
             rows, found = self.executable(sampled, plan.finish)
         except NoGraspsError:
+            if others is None and plan.judged and self.searches:
+                others = self.geometric(sampled)
             if others is None or not len(others):
                 raise
             return Finished(np.zeros(0, dtype=np.intp), others)

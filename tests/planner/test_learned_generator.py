@@ -332,6 +332,21 @@ def test_grasps_of_a_geometric_search_compete_where_something_judges(
     assert (np.diff(guided.score) <= 0.0).all()
 
 
+def test_where_no_sample_can_be_executed_a_geometric_search_helps_out(
+    network: GraspNetwork, heuristic, scene: SceneCloud
+) -> None:
+    def head_down(ranking: str) -> LearnedGenerator:
+        made = known(network, heuristic, off=-0.3)._network
+        config = replace(CONFIG, finish="closed", ranking=ranking)
+        return LearnedGenerator(HAND, made, config, SuccessModel(("depth",), members=1))
+
+    found = head_down("").generate(scene, 10, 0).grasps
+    assert len(found)
+    assert np.isnan(found.log_likelihood).all()
+    with pytest.raises(NoGraspsError):
+        head_down("both").generate(scene, 10, 0)
+
+
 def test_the_checkpoint_comes_from_the_environment(
     network: GraspNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
