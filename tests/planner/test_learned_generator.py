@@ -336,9 +336,9 @@ def test_where_no_sample_can_be_executed_a_geometric_search_helps_out(
     network: GraspNetwork, heuristic, scene: SceneCloud
 ) -> None:
     def head_down(ranking: str) -> LearnedGenerator:
-        made = known(network, heuristic, off=-0.3)._network
+        known(network, heuristic, off=-0.3)
         config = replace(CONFIG, finish="closed", ranking=ranking)
-        return LearnedGenerator(HAND, made, config, SuccessModel(("depth",), members=1))
+        return LearnedGenerator(HAND, network, config, SuccessModel(("depth",), members=1))
 
     found = head_down("").generate(scene, 10, 0).grasps
     assert len(found)

@@ -76,7 +76,7 @@ class FoldedResUNet14:
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"Inference is in float32 or bfloat16; got {dtype}.")
         # In float64: products of weights are rounded once, when they are stored.
-        weights = {name: value.detach().cpu().double() for name, value in network.named_parameters()}
+        weights = {name: value.detach().double() for name, value in network.named_parameters()}
         kernels = {
             name: value for name, value in weights.items() if name.endswith(".kernel") and name != "final.kernel"
         }
@@ -86,13 +86,13 @@ class FoldedResUNet14:
         }
         kernel, bias = weights["final.kernel"], weights["final.bias"][0]
         self._final = _Layer.of(kernel, bias, dtype).to(device)
-        matrix, offset = head.weight.detach().cpu().double().T, head.bias.detach().cpu().double()
+        matrix, offset = head.weight.detach().double().T, head.bias.detach().double()
         self._head = _Layer.of(kernel @ matrix, bias @ matrix + offset, dtype).to(device)
 
     @torch.no_grad()
     def __call__(self, voxels: Voxels) -> VoxelOutputs:
         """Scores at every voxel, and features on demand, in the order of the voxels."""
-        layers, pyramid = self._layers, voxels.pyramid
+        pyramid, layers = voxels.pyramid, self._layers
         occupied = pyramid.occupancy(1, 5).to(self._head.bias.dtype)
         skips = [layers["conv0p1s1"].matrix(occupied).relu_()]
         stride = 1

@@ -1,7 +1,7 @@
 """Sparse convolution on a GPU: one gather and one product for all elements of a kernel.
 
-Pairs by element, as `sparse_conv.convolve` has them, are three small launches for each of 27 elements, and a GPU waits
-for launches longer than it multiplies. Here each output row gathers a row under every element, zeros where there is
+Pairs of rows, element by element, are three small launches for each of 27 elements, and a GPU waits for launches longer
+than it multiplies. Here each output row gathers a row under every element, zeros where there is
 none: twice the arithmetic on a scene's surface, for a twentieth of the launches.
 """
 
@@ -43,7 +43,7 @@ class GatherMap:
 
 
 def convolve_gathered(rows: Tensor, kernel: Tensor, gather_map: GatherMap) -> Tensor:
-    """What `sparse_conv.convolve` gives.
+    """Sum of `rows[input] @ kernel[element]` over the pairs that meet, at each output row.
 
     Args:
         rows: tensor (input rows, in), the type of the products.

@@ -14,7 +14,7 @@ _GRAIN = 256  # its heights are multiples of it
 
 
 def convolve_tiles(rows: Tensor, kernel: Tensor, tiled_map: TiledMap) -> Tensor:
-    """What `sparse_conv.convolve` gives.
+    """Sum of `rows[input] @ kernel[element]` over the pairs that meet, at each output row.
 
     Args:
         rows: tensor (input rows, in), the type of the products.

@@ -28,7 +28,7 @@ from dexgrasp_training.fit.processes import Processes
 from dexgrasp_training.settings import seed_of
 
 STATE = "state.pt"
-_GPU_EVERY = 20  # iterations between questions how busy the GPU is, which take some milliseconds
+_GPU_EVERY = 20  # iterations between questions how busy the GPU is
 
 
 @dataclass(frozen=True)
